@@ -1,0 +1,28 @@
+"""A coordination problem, built: the instance, the scheme that built it, and the Pyomo model."""
+
+from dataclasses import dataclass
+
+import pyomo.environ as pyo
+
+from model.data import Instance
+from model.kkt import Multipliers, Pair
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What a scheme builds and a solver takes.
+
+    ``coupling`` is ``"prices"`` where the follower's prices enter the leader's cost and
+    ``"none"`` where the bilevel problem splits (settlement ``tariff``).
+    """
+
+    instance: Instance
+    scheme: str
+    mode: str
+    m: pyo.ConcreteModel
+    multipliers: Multipliers
+    pairs: list[Pair]
+
+    @property
+    def coupling(self) -> str:
+        return "prices" if self.instance.settlement == "lmp" else "none"

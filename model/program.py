@@ -1,0 +1,314 @@
+"""A Pyomo model compiled once into sparse arrays and cones that any solver can take.
+
+    minimise  c x + c0   subject to  row_lower <= A x <= row_upper,  lower <= x <= upper,
+    cone_b + cone_A x in K (a product of second-order cones), some x integer, SOS1 pairs,
+    and rows with bilinear terms where the mode keeps products.
+
+A convex quadratic constraint becomes one second-order cone: ``|y|^2 <= u w`` is
+``|(2 y, u - w)| <= u + w``, where u and w are scaled to the same size so that neither drowns the other.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyomo.environ as pyo
+from pyomo.common.gc_manager import PauseGC
+from pyomo.core.base.var import VarData
+from pyomo.repn.quadratic import QuadraticRepnVisitor
+from pyomo.repn.util import OrderedVarRecorder
+from scipy.sparse import csr_array
+
+from model.boxes import BOTH, UPPER
+
+Array = np.ndarray
+Slices = dict[str, slice]
+
+
+@dataclass(frozen=True)
+class Program:
+    """Sparse arrays of one program; see the module's docstring for the form.
+
+    ``rows`` and ``columns`` give each Pyomo component's slice by its name, in the model's order.
+    ``enforced_lower/upper`` is False where a box is redundant (see ``model.boxes``).
+    """
+
+    c: Array
+    c0: float
+    A: csr_array
+    row_lower: Array
+    row_upper: Array
+    lower: Array
+    upper: Array
+    integer: Array
+    enforced_lower: Array
+    enforced_upper: Array
+    cone_A: csr_array
+    cone_b: Array
+    cone_dims: Array
+    cone_variables: int
+    sos1: Array
+    bilinear: list[tuple[int, int, int, float]]
+    rows: Slices
+    columns: Slices
+    variables: list[VarData] = field(repr=False)
+    objective_map: "LinearMap" = field(repr=False)
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Columns, binaries, linear and bilinear rows, cones, and nonzeros of all three."""
+        return {
+            "n_vars": len(self.c),
+            "n_binaries": int(self.integer.sum()),
+            "n_rows": len(self.row_lower),
+            "n_cones": len(self.cone_dims),
+            "n_nonzeros": self.A.nnz + self.cone_variables + len(self.bilinear),
+        }
+
+    @cached_property
+    def complementarity_rows(self) -> Array:
+        """True for the rows that say the follower is optimal given its conditions."""
+        mask = np.zeros(len(self.row_lower), dtype=bool)
+        for name, where in self.rows.items():
+            mask[where] = name.startswith("complementarity.")
+        return mask
+
+    def relaxed(self) -> "Program":
+        """The convex relaxation: no complementarity, no integrality; the columns stay in place."""
+        keep = ~self.complementarity_rows
+        return replace(
+            self,
+            A=self.A[keep],
+            row_lower=self.row_lower[keep],
+            row_upper=self.row_upper[keep],
+            integer=np.zeros_like(self.integer),
+            sos1=self.sos1[:0],
+            bilinear=[],
+            rows={},
+        )
+
+    def with_bounds(self, lower: Array, upper: Array) -> "Program":
+        """The same program with other boxes, every one of them enforced where it changed."""
+        return replace(
+            self,
+            lower=lower,
+            upper=upper,
+            enforced_lower=self.enforced_lower | (lower != self.lower),
+            enforced_upper=self.enforced_upper | (upper != self.upper),
+        )
+
+    def column(self, name: str) -> Array:
+        """Column numbers of a Pyomo variable by its name, in its index order."""
+        where = self.columns[name]
+        return np.arange(where.start, where.stop)
+
+    def activity(self, x: Array) -> Array:
+        """Row values at x, products included."""
+        value = self.A @ x
+        for row, i, j, coefficient in self.bilinear:
+            value[row] += coefficient * x[i] * x[j]
+        return value
+
+    def row_violation(self, x: Array) -> float:
+        """Largest row violation, each row divided by its largest coefficient where that exceeds 1."""
+        value = self.activity(x)
+        size = np.maximum(abs(self.A).max(axis=1).toarray().ravel(), 1.0)
+        for row, _, _, coefficient in self.bilinear:
+            size[row] = max(size[row], abs(coefficient))
+        beyond = np.maximum(self.row_lower - value, value - self.row_upper)
+        return float(max((beyond / size).max(initial=0.0), 0.0))
+
+    def cone_violation(self, x: Array) -> float:
+        """Largest ``|tail| - head`` over the cones, in p.u."""
+        if not len(self.cone_dims):
+            return 0.0
+        s = self.cone_b + self.cone_A @ x
+        starts = cone_starts(self.cone_dims)
+        return float(max((tail_norms(s, starts) - s[starts]).max(), 0.0))
+
+    def objective(self, x: Array) -> float:
+        return float(self.c @ x + self.c0)
+
+
+def cone_starts(dims: Array) -> Array:
+    """Where each cone's rows begin; its first row is the head, the others the tail."""
+    return np.concatenate([[0], np.cumsum(dims)[:-1]]).astype(int)
+
+
+def tail_norms(values: Array, starts: Array) -> Array:
+    """Euclidean norm of every cone's tail."""
+    squares = values**2
+    squares[starts] = 0.0
+    return np.sqrt(np.add.reduceat(squares, starts))
+
+
+@dataclass
+class LinearMap:
+    """Compiles affine Pyomo expressions over a model's columns."""
+
+    number: dict[int, int]
+    n_columns: int
+    visitor: QuadraticRepnVisitor
+
+    def row(self, expression: Any) -> tuple[Array, float]:
+        """Coefficients (dense, one a column) and constant of an affine expression."""
+        repn = self.visitor.walk_expression(expression)
+        if repn.nonlinear is not None or repn.quadratic:
+            raise ValueError("expression is not affine")
+        coefficients = np.zeros(self.n_columns)
+        for key, value in repn.linear.items():
+            coefficients[self.number[key]] = value
+        return coefficients, float(repn.constant)
+
+
+class _Triplets:
+    """Rows of a sparse matrix under construction."""
+
+    def __init__(self) -> None:
+        self.indices: list[int] = []
+        self.data: list[float] = []
+        self.starts = [0]
+
+    def add(self, columns: Iterable[int], values: Iterable[float]) -> None:
+        self.indices.extend(columns)
+        self.data.extend(values)
+        self.starts.append(len(self.indices))
+
+    def matrix(self, n_columns: int) -> csr_array:
+        n_rows = len(self.starts) - 1
+        return csr_array((self.data, self.indices, self.starts), shape=(n_rows, n_columns), dtype=float)
+
+
+def compile_model(m: pyo.ConcreteModel) -> Program:
+    """Compile a Pyomo model.
+
+    Raises ValueError for a constraint that is neither linear, a second-order cone nor bilinear.
+    """
+    with PauseGC():
+        return _compile(m)
+
+
+def _compile(m: pyo.ConcreteModel) -> Program:
+    variables: list[VarData] = []
+    columns: Slices = {}
+    for component in m.component_objects(pyo.Var, descend_into=True):
+        start = len(variables)
+        variables.extend(component.values())
+        columns[component.name] = slice(start, len(variables))
+    number = {id(v): n for n, v in enumerate(variables)}
+    bounds = [v.bounds for v in variables]
+    lower = np.array([-np.inf if lo is None else lo for lo, _ in bounds], dtype=float)
+    upper = np.array([np.inf if up is None else up for _, up in bounds], dtype=float)
+    enforced_lower, enforced_upper = np.isfinite(lower), np.isfinite(upper)
+    for suffix in m.component_objects(pyo.Suffix, descend_into=True):
+        for component, side in suffix.items():
+            where = columns[component.name]
+            enforced_upper[where] &= side not in (UPPER, BOTH)
+            enforced_lower[where] &= side != BOTH
+
+    recorder = OrderedVarRecorder({}, {}, None)
+    visitor = QuadraticRepnVisitor({}, var_recorder=recorder)
+    linear, cones = _Triplets(), _Cones(number, lower, upper)
+    row_lower: list[float] = []
+    row_upper: list[float] = []
+    bilinear: list[tuple[int, int, int, float]] = []
+    rows: Slices = {}
+    for component in m.component_objects(pyo.Constraint, active=True, descend_into=True):
+        start = len(row_lower)
+        for con in component.values():
+            low, body, up = con.to_bounded_expression(evaluate_bounds=True)
+            repn = visitor.walk_expression(body)
+            if repn.nonlinear is not None:
+                raise ValueError(f"{con.name} is neither linear, conic nor bilinear")
+            if repn.quadratic and any(i == j for i, j in repn.quadratic):
+                if low is not None:
+                    raise ValueError(f"{con.name} is not a convex cone")
+                cones.add(con.name, repn, up)
+                continue
+            for (i, j), value in (repn.quadratic or {}).items():
+                bilinear.append((len(row_lower), number[i], number[j], value))
+            linear.add(map(number.__getitem__, repn.linear), repn.linear.values())
+            row_lower.append(-np.inf if low is None else low - repn.constant)
+            row_upper.append(np.inf if up is None else up - repn.constant)
+        if len(row_lower) > start:
+            rows[component.name] = slice(start, len(row_lower))
+
+    n = len(variables)
+    affine = LinearMap(number, n, visitor)
+    objective = next(m.component_data_objects(pyo.Objective, active=True))
+    c, c0 = affine.row(objective.expr)
+    sos1 = [
+        [number[id(v)] for v in sos.variables]
+        for sos in m.component_data_objects(pyo.SOSConstraint, active=True)
+    ]
+    return Program(
+        c=c,
+        c0=c0,
+        A=linear.matrix(n),
+        row_lower=np.array(row_lower),
+        row_upper=np.array(row_upper),
+        lower=lower,
+        upper=upper,
+        integer=np.array([v.is_integer() for v in variables], dtype=bool),
+        enforced_lower=enforced_lower,
+        enforced_upper=enforced_upper,
+        cone_A=cones.rows.matrix(n),
+        cone_b=np.array(cones.constants),
+        cone_dims=np.array(cones.dims, dtype=int),
+        cone_variables=cones.n_variables,
+        sos1=np.array(sos1, dtype=int).reshape(-1, 2),
+        bilinear=bilinear,
+        rows=rows,
+        columns=columns,
+        variables=variables,
+        objective_map=affine,
+    )
+
+
+class _Cones:
+    """Second-order cones collected from quadratic constraints."""
+
+    def __init__(self, number: dict[int, int], lower: Array, upper: Array):
+        self.number, self.lower, self.upper = number, lower, upper
+        self.rows = _Triplets()
+        self.constants: list[float] = []
+        self.dims: list[int] = []
+        self.n_variables = 0
+
+    def add(self, name: str, repn: Any, up: float) -> None:
+        """``sum a_k x_k^2 <= c u w``, ``<= c w`` or ``<= s^2``."""
+        squares = [(self.number[i], a) for (i, j), a in repn.quadratic.items() if i == j]
+        products = [(self.number[i], self.number[j], a) for (i, j), a in repn.quadratic.items() if i != j]
+        linear = [(self.number[i], a) for i, a in repn.linear.items()]
+        constant = up - repn.constant
+        negative = [a for *_, a in products] + [a for _, a in linear]
+        if any(a < 0 for _, a in squares) or any(a > 0 for a in negative) or len(negative) > 1:
+            raise ValueError(f"{name} is not a convex cone")
+        self.n_variables += len(squares) + 2 * len(products) + len(linear)
+        if not negative:
+            self._row([], [], constant**0.5)
+            for i, a in squares:
+                self._row([i], [a**0.5])
+            self.dims.append(1 + len(squares))
+            return
+        if constant:
+            raise ValueError(f"{name} is not a convex cone")
+        if products:
+            u, w, c = products[0]
+            factor = (-c * self.upper[w] / self.upper[u]) ** 0.5
+            self._row([u, w], [factor, -c / factor])
+            self._row([u, w], [factor, c / factor])
+        else:
+            w, c = linear[0]
+            factor = (-c * self.upper[w]) ** 0.5
+            self._row([w], [-c / factor], factor)
+            self._row([w], [c / factor], factor)
+        for i, a in squares:
+            self._row([i], [2 * a**0.5])
+        self.dims.append(2 + len(squares))
+
+    def _row(self, columns: list[int], values: list[float], constant: float = 0.0) -> None:
+        self.rows.add(columns, values)
+        self.constants.append(constant)

@@ -1,0 +1,105 @@
+"""DSO-led coordination: the DSOs lead with their feeders, the TSO follows with its dispatch.
+
+The optimistic bilevel problem as one program: the follower's optimality conditions stand in for its
+optimisation, and strong duality makes the energy payment linear. Mixed-integer second-order cone program.
+"""
+
+import pyomo.environ as pyo
+
+from model import boundary, branch_flow, dc_flow, kkt, resources, trading
+from model.boxes import add_redundant_boxes
+from model.complementarity import MODES
+from model.data import Instance
+from model.per_unit import FeederData, TransmissionData, feeder_data, transmission_data
+from model.problem import Problem
+
+
+def build(instance: Instance, mode: str) -> Problem:
+    """The DSO-led problem of an instance with the follower's complementarities in ``mode``."""
+    hours = range(instance.hours)
+    feeders = [feeder_data(feeder, instance.base_mva) for feeder in instance.feeders]
+    network = transmission_data(instance.transmission, instance.base_mva)
+
+    m = pyo.ConcreteModel(name=instance.name)
+    add_redundant_boxes(m)
+    m.feeder = pyo.Block(range(len(feeders)))
+    for d, data in enumerate(feeders):
+        add_feeder(m.feeder[d], data, hours)
+    add_coordination(m, instance, feeders, hours)
+    multipliers, pairs = add_follower(m, instance, feeders, network, hours)
+    MODES[mode].add(m, pairs)
+    m.leader_cost = pyo.Objective(
+        expr=boundary.settlement_payment(m, instance, hours) + fees(m, instance, feeders)
+    )
+    return Problem(instance, "dso-led", mode, m, multipliers, pairs)
+
+
+def add_feeder(b: pyo.Block, data: FeederData, hours: range) -> None:
+    """One ADN: its physics, its devices, its peers' accounts."""
+    add_redundant_boxes(b)
+    branch_flow.add_flow_variables(b, data, hours)
+    resources.add_pv_variables(b, data, hours)
+    resources.add_bess_variables(b, data, hours)
+    trading.add_account_variables(b, data, hours)
+    boundary.add_boundary_variables(b, data, hours)
+
+    branch_flow.add_active_balance(b, data, hours)
+    branch_flow.add_reactive_balance(b, data, hours)
+    branch_flow.add_voltage_drop(b, data, hours)
+    branch_flow.add_current_cone(b, data, hours)
+    resources.add_inverter_cone(b, data, hours)
+    resources.add_energy_dynamics(b, data, hours)
+    resources.add_charge_or_discharge(b, data, hours)
+    trading.add_peer_account(b, data, hours)
+    trading.add_own_output_limit(b, data, hours)
+    trading.add_sell_or_buy(b, data, hours)
+    trading.add_local_market(b, data, hours)
+    boundary.add_import_or_export(b, data, hours)
+
+
+def add_coordination(
+    m: pyo.ConcreteModel, instance: Instance, feeders: list[FeederData], hours: range
+) -> None:
+    """What joins the ADNs: trades on the partner graph and the boundary accounts."""
+    trading.add_trades(m, instance, feeders, hours)
+    trading.add_trade_balance(m, instance, feeders, hours)
+    trading.add_seller_or_buyer(m, instance, feeders, hours)
+    boundary.add_boundary_account(m, instance, hours)
+
+
+def add_follower(
+    m: pyo.ConcreteModel,
+    instance: Instance,
+    feeders: list[FeederData],
+    network: TransmissionData,
+    hours: range,
+) -> tuple[kkt.Multipliers, list[kkt.Pair]]:
+    """The TSO's dispatch and its optimality conditions, complementarities left to the mode."""
+    hosted = boundary.hosted(m, instance)
+    m.follower = f = pyo.Block()
+    add_redundant_boxes(f)
+    dc_flow.add_dispatch_variables(f, network, hours)
+    dc_flow.add_nodal_balance(f, network, hosted, hours)
+    dc_flow.add_flow_limits(f, network, hours)
+    if network.ramp:
+        dc_flow.add_ramps(f, network, hours)
+    dc_flow.add_generation_cost(f, network, hours)
+
+    multipliers = kkt.derive_conditions(f, [b.P_boundary for b in m.feeder.values()])
+    kkt.add_native_value(f, network, multipliers, hours)
+    load = boundary.load_box(instance, feeders, network, hours)
+    kkt.box_follower(f, network, load, hours)
+    pairs = kkt.complementary_pairs(f, network, multipliers, load, hours)
+    boundary.add_boundary_value(m, multipliers, hosted, hours)
+    return multipliers, pairs
+
+
+def fees(m: pyo.ConcreteModel, instance: Instance, feeders: list[FeederData]):
+    """Access, wheeling, network and local fees, and battery wear, in $."""
+    hours = range(instance.hours)
+    total = trading.wheeling_fees(m, instance, hours)
+    for b, data in zip(m.feeder.values(), feeders, strict=True):
+        total += boundary.access_fees(b, instance, hours)
+        total += trading.peer_fees(b, instance, data, hours)
+        total += resources.wear_cost(b, data, hours)
+    return total

@@ -1,0 +1,83 @@
+"""The convex relaxation of a program, solved component by component.
+
+Without its complementarity rows the single-level program falls apart: the leaders with the
+follower's dispatch (cones: Clarabel), and for every hour the follower's multipliers alone (linear: HiGHS).
+Its optimum is the welfare bound: by weak duality the multipliers reach exactly phi at native load.
+"""
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import csr_array, vstack
+from scipy.sparse.csgraph import connected_components
+
+from model.program import Array, Program
+from model.solvers.conic import solve_conic
+from model.solvers.linear import solve_linear
+
+
+@dataclass(frozen=True)
+class RelaxationResult:
+    """Point and dual vectors of the relaxed program."""
+
+    status: str
+    x: Array
+    row_duals: Array
+    cone_duals: Array
+    iterations: int
+    message: str = ""
+
+
+def solve_relaxation(program: Program, time_limit_s: float = np.inf) -> RelaxationResult:
+    """Solve a program without integers or products; conic components together, linear ones together."""
+    started = time.monotonic()
+    conic = conic_columns(program)
+    linear = _solve_linear_part(program, ~conic, time_limit_s)
+    if linear.status != "solved":
+        return linear
+    left = time_limit_s - (time.monotonic() - started)
+    result = solve_conic(program, conic, left)
+    return RelaxationResult(
+        result.status,
+        result.x + linear.x,
+        result.row_duals + linear.row_duals,
+        result.cone_duals,
+        result.iterations,
+        result.message,
+    )
+
+
+def conic_columns(program: Program) -> Array:
+    """True for the columns whose connected component has a cone."""
+    n = len(program.c)
+    # A cone ties its variables together: one node a row of A and one a cone.
+    owner = np.repeat(np.arange(len(program.cone_dims)), program.cone_dims)
+    gather = csr_array((np.ones(len(owner)), (owner, np.arange(len(owner)))))
+    touches = vstack([abs(program.A), gather @ abs(program.cone_A)]).tocoo()
+    size = n + touches.shape[0]
+    graph = csr_array((np.ones(touches.nnz), (touches.col, n + touches.row)), shape=(size, size))
+    _, label = connected_components(graph, directed=False)
+    with_cone = np.unique(label[n + len(program.row_lower) :])
+    return np.isin(label[:n], with_cone)
+
+
+def _solve_linear_part(program: Program, chosen: Array, time_limit_s: float) -> RelaxationResult:
+    x = np.zeros(len(program.c))
+    row_duals = np.zeros(len(program.row_lower))
+    cone_duals = np.zeros(len(program.cone_b))
+    A = program.A[:, chosen]
+    rows = np.diff(A.indptr) > 0
+    result = solve_linear(
+        program.c[chosen],
+        A[rows],
+        program.row_lower[rows],
+        program.row_upper[rows],
+        program.lower[chosen],
+        program.upper[chosen],
+        time_limit_s,
+    )
+    if result.x is not None and result.row_duals is not None:
+        x[chosen] = result.x
+        row_duals[rows] = result.row_duals
+    return RelaxationResult(result.status, x, row_duals, cone_duals, 0, "HiGHS")
