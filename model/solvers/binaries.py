@@ -4,9 +4,9 @@ import numpy as np
 
 from model.program import Array, Program
 
-# A binary's row may be violated by this much, relative to its big-M: what an
-# interior-point solver leaves on a variable that is zero.
-TOLERANCE = 1e-6
+# A binary's row may be violated by this much, in p.u.: what an interior-point solver leaves on a
+# variable that is zero, and a tenth of what the certificate lets pass.
+TOLERANCE = 1e-7
 
 
 def leader_binaries(program: Program) -> Array:
@@ -29,19 +29,19 @@ def round_by_direction(program: Program, x: Array) -> tuple[Array, Array]:
     A = program.A[own_rows]
     part = A[:, columns].tocoo()
     activity = A @ x - A[:, columns] @ x[columns]
-    at_most = (program.row_upper[own_rows][part.row] - activity[part.row]) / part.data
-    at_least = (program.row_lower[own_rows][part.row] - activity[part.row]) / part.data
-    low, high = np.minimum(at_most, at_least), np.maximum(at_most, at_least)
-    least, most = np.zeros(len(columns)), np.ones(len(columns))
-    np.maximum.at(least, part.col, low)
-    np.minimum.at(most, part.col, high)
-    fits_zero = least <= TOLERANCE
-    fits_one = most >= 1 - TOLERANCE
-    z = np.where(fits_zero, 0.0, 1.0)
-    undecided = ~fits_zero & ~fits_one
-    z[undecided] = least[undecided] > 1 - most[undecided]
+    beyond = []
+    for value in (0.0, 1.0):
+        row = activity[part.row] + part.data * value
+        violation = np.maximum(
+            row - program.row_upper[own_rows][part.row], program.row_lower[own_rows][part.row] - row
+        )
+        worst = np.zeros(len(columns))
+        np.maximum.at(worst, part.col, violation)
+        beyond.append(worst)
+    at_zero, at_one = beyond
     x = x.copy()
-    x[columns] = z
+    x[columns] = at_one < at_zero
+    undecided = np.minimum(at_zero, at_one) > TOLERANCE
     mask = np.zeros(len(program.c), dtype=bool)
     mask[columns[undecided]] = True
     return x, mask

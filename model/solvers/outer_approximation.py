@@ -13,40 +13,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.sparse import csr_array, vstack
 
-from model.data import InputError
 from model.outcome import Outcome
-from model.problem import Problem
 from model.program import Array, Program, cone_starts, tail_norms
-from model.solvers import auto
 from model.solvers.linear import linear_solver, run
 from model.solvers.relaxation import solve_relaxation
 
 # A cut is worth adding where its cone is violated by more, and worth keeping where its slack is less.
 VIOLATION = 1e-7
 SLACK = 1e-5
-
-
-def available() -> str | None:
-    """HiGHS and Clarabel are always installed."""
-    return None
-
-
-def solve(
-    problem: Problem, program: Program, gap: float, time_limit_s: float, progress: Callable[[str], None]
-) -> Outcome:
-    """Branch on the whole single-level program, starting from the default method's point."""
-    if len(program.sos1) or program.bilinear:
-        raise InputError("mode", problem.mode, "big_m with method highs: HiGHS has neither SOS1 nor products")
-    started = time.monotonic()
-    start = auto.solve(problem, program, gap, time_limit_s, progress)
-    if start.x is None:
-        return start
-    left = time_limit_s - (time.monotonic() - started)
-    result = branch(program, start.x, gap, left, progress)
-    # The relaxation's dual vectors prove the bound without trust unless branching has proven more.
-    if result.bound is not None and start.bound is not None and result.bound > start.bound:
-        return replace(result, row_duals=start.row_duals, cone_duals=start.cone_duals)
-    return replace(result, bound=start.bound, row_duals=start.row_duals, cone_duals=start.cone_duals)
 
 
 def branch(
