@@ -1,0 +1,208 @@
+"""How sizes, times and memory grow with the number of ADNs N.
+
+Counts have a closed form, ``count = a + b N + c A`` with A directed partner arcs, and are compared
+with it exactly; they are never fitted. Times and memory follow a power law ``y = scale * N**exponent``
+fitted by ordinary least squares in log space over the runs that finished.
+"""
+
+import math
+import re
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import statsmodels.api as sm
+
+from reports.rows import CENSORED, COUNTS, FINISHED, each
+
+PHASES = {
+    "generate_s": "generate",
+    "build_s": "build",
+    "compile_s": "compile",
+    "solve_s": "solve",
+    "certify_s": "certify",
+    "total_s": "total",
+}
+MEASURES = {**PHASES, "peak_mb": "peak memory"}
+FEWEST_SIZES = 3
+NARROW = 0.5  # width of an exponent's interval up to which one whole power inside it is named as the law
+_LAWS = ("constant", "linear", "quadratic", "cubic")
+
+
+@dataclass(frozen=True)
+class Fit:
+    """One power law ``y = scale * N**exponent``, or the reason why there is none.
+
+    ``low`` and ``high`` bound the exponent with 95 % confidence. ``n_runs`` runs of ``n_sizes`` sizes
+    entered; ``n_censored`` runs were stopped by a limit and did not, nor did ``n_other``.
+    """
+
+    series: str
+    measure: str
+    n_sizes: int
+    n_runs: int
+    n_censored: int
+    n_other: int
+    law: str
+    exponent: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+    scale: float = math.nan
+
+    @property
+    def fitted(self) -> bool:
+        return math.isfinite(self.exponent)
+
+    @property
+    def exponent_text(self) -> str:
+        """The exponent with its 95 % interval, or that there is no fit."""
+        return f"N^{self.exponent:.2f} [{self.low:.2f}, {self.high:.2f}]" if self.fitted else "no fit"
+
+    def at(self, n: np.ndarray) -> np.ndarray:
+        """The fitted curve at sizes ``n``, in the measure's unit."""
+        return np.asarray(self.scale * np.asarray(n, dtype=float) ** self.exponent)
+
+
+def fit_growth(rows: pd.DataFrame) -> list[Fit]:
+    """A fit for every growth curve and measure; ``rows`` as in ``Results.rows``."""
+    return [
+        fit_power_law(group, str(series), measure)
+        for series, group in rows.groupby("series", sort=False)
+        for measure in MEASURES
+    ]
+
+
+def fit_power_law(group: pd.DataFrame, series: str, measure: str) -> Fit:
+    """Fit one measure of one growth curve."""
+    if measure not in MEASURES:
+        raise ValueError(f"{measure} is not a time or memory; counts are never fitted")
+    used = group[group["status"].isin(FINISHED) & (group[measure] > 0)]
+    n_censored = int(group["status"].isin(CENSORED).sum())
+    n_other = len(group) - len(used) - n_censored
+    n_sizes = int(used["n_adns"].nunique())
+    about = {"n_sizes": n_sizes, "n_runs": len(used), "n_censored": n_censored, "n_other": n_other}
+    if n_sizes < FEWEST_SIZES:
+        law = f"no fit: {n_sizes} of at least {FEWEST_SIZES} sizes finished"
+        return Fit(series, measure, law=law, **about)
+    log_n = np.log(used["n_adns"].to_numpy(dtype=float))
+    log_y = np.log(used[measure].to_numpy(dtype=float))
+    outcome = sm.OLS(log_y, sm.add_constant(log_n)).fit()
+    intercept, exponent = (float(value) for value in outcome.params)
+    low, high = (float(value) for value in outcome.conf_int(alpha=0.05)[1])
+    return Fit(
+        series,
+        measure,
+        law=growth_word(low, high),
+        exponent=exponent,
+        low=low,
+        high=high,
+        scale=math.exp(intercept),
+        **about,
+    )
+
+
+def growth_word(low: float, high: float) -> str:
+    """The growth law that a 95 % interval of the exponent supports, or that it is undecided."""
+    inside = [name for power, name in enumerate(_LAWS) if low <= power <= high]
+    if len(inside) > 1:
+        return f"undecided: {inside[0]} to {inside[-1]}"
+    if inside:  # a wide interval excludes the other laws, yet powers between them remain possible
+        return inside[0] if high - low <= NARROW else f"compatible with {inside[0]}"
+    if high < 0:
+        return "falling"
+    if low > len(_LAWS) - 1:
+        return f"faster than {_LAWS[-1]}"
+    power = math.floor(low)
+    return f"between {_LAWS[power]} and {_LAWS[power + 1]}" if power >= 0 else "undecided"
+
+
+def arcs(partners: str, n: float) -> float | None:
+    """Directed partner arcs among ``n`` ADNs: n(n-1) if complete, 2 sum_d min(k, d-1) for nearest:k."""
+    if partners == "complete":
+        return n * (n - 1)
+    nearest = re.fullmatch(r"nearest:(\d+)", partners)
+    if nearest is None:
+        return None
+    k = int(nearest[1])
+    return 2 * n * k - k * (k + 1) if n > k else n * (n - 1)
+
+
+@dataclass(frozen=True)
+class CountLaw:
+    """The closed form ``count = a + b N + c A`` of one count on one growth curve."""
+
+    series: str
+    partners: str
+    count: str
+    a: float
+    b: float
+    c: float
+
+    def at(self, n: float) -> float | None:
+        """The count at ``n`` ADNs; None where the partner graph has no known number of arcs."""
+        if self.c == 0:
+            return self.a + self.b * n
+        n_arcs = arcs(self.partners, n)
+        return None if n_arcs is None else self.a + self.b * n + self.c * n_arcs
+
+    @property
+    def law(self) -> str:
+        """linear, quadratic or unknown."""
+        if self.c == 0 or self.partners.startswith("nearest:"):
+            return "linear"
+        return "quadratic" if self.partners == "complete" else "unknown"
+
+    @property
+    def crossover(self) -> float | None:
+        """The N above which the pair term ``c N (N-1)`` exceeds the ADN term ``b N``."""
+        return 1 + self.b / self.c if self.law == "quadratic" and self.c > 0 else None
+
+    @property
+    def words(self) -> str:
+        if self.c == 0:
+            return f"linear: {self.b:,.0f} an ADN, none for a trading pair"
+        if self.law == "linear":
+            k = int(self.partners.split(":")[1])
+            return f"linear: {self.b + 2 * k * self.c:,.0f} for each ADN beyond {k:,}"
+        if self.crossover is not None:
+            return f"quadratic: the trading pairs outweigh the ADNs above N = {self.crossover:,.0f}"
+        return "not known for this partner graph"
+
+
+def count_laws(rows: pd.DataFrame) -> list[CountLaw]:
+    """The distinct closed forms stated by the rows, one per growth curve, count and coefficients."""
+    laws: dict[CountLaw, None] = {}
+    for row in each(rows):
+        for count in COUNTS:
+            triple = row.coefficients.get(count)
+            if triple is not None:
+                laws[CountLaw(row.series, row.partners, count, *triple)] = None
+    order = list(dict.fromkeys(rows["series"]))
+    return sorted(laws, key=lambda law: (order.index(law.series), list(COUNTS).index(law.count)))
+
+
+def compare_counts(rows: pd.DataFrame) -> pd.DataFrame:
+    """Built counts beside predicted ones, one line per distinct (series, n_adns, n_arcs, count).
+
+    Columns: series, n_adns, n_arcs, count, built, predicted, equal. ``equal`` is None where either
+    figure is missing; where the row states coefficients, a + b N + c A must agree as well. A run that
+    was killed before it could count stands here only if no other run of its size counted.
+    """
+    lines = []
+    for row in each(rows):
+        for count in COUNTS:
+            built, predicted = getattr(row, count), row.predicted.get(count)
+            triple = row.coefficients.get(count)
+            equal: bool | None = None
+            if not pd.isna(built) and predicted is not None:
+                equal = int(built) == predicted
+                if triple is not None and not pd.isna(row.n_arcs):
+                    a, b, c = triple
+                    equal = equal and int(built) == a + b * int(row.n_adns) + c * int(row.n_arcs)
+            lines.append((row.series, row.n_adns, row.n_arcs, count, built, predicted, equal))
+    names = ["series", "n_adns", "n_arcs", "count", "built", "predicted", "equal"]
+    table = pd.DataFrame(lines, columns=names).astype({"predicted": "Int64", "equal": "object"})
+    table = table.drop_duplicates(ignore_index=True)
+    key = ["series", "n_adns", "n_arcs", "count"]
+    has_built = table["built"].notna().groupby([table[name] for name in key], dropna=False).transform("any")
+    return table[table["built"].notna() | ~has_built].reset_index(drop=True)

@@ -1,0 +1,143 @@
+"""The report in words: the sentences of the verdict, and how to read what follows it."""
+
+from collections.abc import Callable
+
+import pandas as pd
+
+from reports.fits import CountLaw, Fit
+from reports.rows import COUNTS, STATUSES
+from reports.tables import percent
+
+HOW_TO_READ = (
+    (
+        "ADN, N",
+        "One active distribution network: a feeder with its peers, PV and batteries. N is their number.",
+    ),
+    (
+        "Curve",
+        "Runs that differ only in N and seed. Its name is the partner graph (complete: every pair of "
+        "ADNs may trade; nearest:k: each ADN trades with the k nearest among those before it) and "
+        "whatever else differs between runs.",
+    ),
+    (
+        "Sizes",
+        "The number of variables, binaries, rows, cones and nonzeros is known before the model is built: "
+        "a + b N + c A, with A directed partner arcs. Built and predicted numbers must be equal. Nothing "
+        "is fitted.",
+    ),
+    (
+        "Exponent",
+        "Times and memory are fitted by a power law N^b (least squares on logarithms, finished runs "
+        "only), with the 95 % interval of b in brackets. It describes the sizes measured, not larger "
+        "ones. Where the interval holds more than one law, the growth is undecided; fewer than three "
+        "sizes give no fit.",
+    ),
+    (
+        "Gap",
+        "(objective - bound) / max(|objective|, 1 $), after an independent check of both. Bound by safe "
+        "means that the bound was recomputed from dual vectors and holds whatever the solver did.",
+    ),
+    (
+        "Status",
+        "certified: the gap target is reached and every check passed; gap_limit: solved, the gap is "
+        "above the target; time_limit, memory_limit: stopped from outside; infeasible, error: no result; "
+        "skipped: not tried, because smaller sizes had already been stopped.",
+    ),
+    (
+        "Follower regret, cone violation",
+        "How far the transmission operator's answer is from its own optimum, and by how much the power "
+        "flow cones are missed: both near zero in a sound result.",
+    ),
+)
+
+
+def _join(parts: list[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def _by_words(series_words: list[tuple[str, str]], say: Callable[[str], str]) -> list[str]:
+    """Curves that share their words are named together: 'linearly with a and b'."""
+    together: dict[str, list[str]] = {}
+    for series, words in series_words:
+        together.setdefault(words, []).append(series)
+    return [f"{say(words)} with {_join(series)}" for words, series in together.items()]
+
+
+def headline(laws: list[CountLaw], all_fits: list[Fit]) -> str:
+    """The answer in one sentence: the law of the variables and the exponent of the solve time."""
+    adverbs = {"linear": "linearly", "quadratic": "quadratically", "unknown": "by an unknown law"}
+    own = {law.series: law.law for law in laws if law.count == "n_vars"}
+    grown = _by_words(list(own.items()), lambda law: adverbs[law])
+    size = f"Variables grow {_join(grown)}" if own else "No closed form of the variables is stated"
+    fitted = [fit for fit in all_fits if fit.measure == "solve_s" and fit.fitted]
+    if not fitted:
+        return f"{size}; too few sizes finished to say how solve time grows."
+    return (
+        f"{size}; solve time grows as {_join([f'{fit.exponent_text} with {fit.series}' for fit in fitted])}."
+    )
+
+
+def sizes(laws: list[CountLaw], compared: pd.DataFrame) -> str:
+    """Whether built counts meet their closed forms, and where the quadratic term takes over."""
+    crossovers = sorted({round(law.crossover) for law in laws if law.count == "n_vars" and law.crossover})
+    if not crossovers:
+        return agreement(compared)
+    where = _join([f"{n:,}" for n in crossovers])
+    return f"{agreement(compared)} Variables of trading pairs outnumber those of the ADNs above N = {where}."
+
+
+def agreement(compared: pd.DataFrame) -> str:
+    """Whether the built counts equal the closed form; ``compared`` as from ``compare_counts``."""
+    known = compared[compared["equal"].notna()]
+    wrong = known[~known["equal"].astype(bool)]
+    if known.empty:
+        return "No built count could be compared with its closed form."
+    if wrong.empty:
+        return f"Built counts equal the closed form in all {_plural(len(known), 'comparison')}."
+    first = wrong.iloc[0]
+    return (
+        f"MISMATCH: {len(wrong)} of {_plural(len(known), 'built count')} differ from the closed form, the "
+        f"first being {COUNTS[first['count']]} at N = {first['n_adns']} with {first['series']}: built "
+        f"{first['built']:,}, predicted {first['predicted']:,}."
+    )
+
+
+def times(all_fits: list[Fit]) -> str:
+    """What the intervals of the solve time's exponent tell, or why there is none."""
+    own = [fit for fit in all_fits if fit.measure == "solve_s"]
+    fitted, unfitted = [fit for fit in own if fit.fitted], [fit for fit in own if not fit.fitted]
+    parts = []
+    if fitted:
+        grown = _by_words([(fit.series, fit.law) for fit in fitted], str)
+        parts.append(f"Solve time, by the 95 % interval of its exponent (in brackets): {_join(grown)}.")
+    if unfitted:
+        reasons = _by_words([(fit.series, fit.law.removeprefix("no fit: ")) for fit in unfitted], str)
+        parts.append(f"No growth of solve time can be fitted: {_join(reasons)}.")
+    stopped = sum(fit.n_censored for fit in own)
+    if stopped:
+        verb = "is" if stopped == 1 else "are"
+        parts.append(f"{_plural(stopped, 'run')} stopped by a limit {verb} left out of the fits.")
+    return " ".join(parts)
+
+
+def quality(rows: pd.DataFrame) -> str:
+    """Statuses, the largest gap and how many bounds are safe."""
+    counts = {status: int((rows["status"] == status).sum()) for status in STATUSES}
+    listed = [f"{count} {status}" for status, count in counts.items() if count]
+    known = rows[rows["gap"].notna()]
+    if known.empty:
+        return f"Of {_plural(len(rows), 'run')}: {_join(listed)}. No run has a gap."
+    worst = known.iloc[int(known["gap"].to_numpy().argmax())]
+    sentence = f"Of {_plural(len(rows), 'run')}: {_join(listed)}. "
+    sentence += f"The largest gap is {percent(worst['gap']).text} (N = {worst['n_adns']}, {worst['series']})"
+    without = len(rows) - len(known)
+    if without:
+        sentence += f"; {_plural(without, 'run')} {'has' if without == 1 else 'have'} none"
+    n_bounds, n_safe = int(rows["bound"].notna().sum()), int((rows["bound_by"] == "safe").sum())
+    return (
+        f"{sentence}. {n_safe} of {_plural(n_bounds, 'lower bound')} are safe, recomputed from dual vectors."
+    )

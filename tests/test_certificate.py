@@ -1,0 +1,116 @@
+"""The certificate accepts what is right and rejects whatever was changed."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from toys import toy
+
+from generators import instance
+from model.certificate import certify, safe_bound
+from model.outcome import Outcome
+from model.program import compile_model
+from model.schemes import build
+from model.solvers import solve
+
+
+@pytest.fixture(scope="module")
+def solved():
+    problem = build(toy(2, 4, rate_mw=4.0))
+    program = compile_model(problem.m)
+    return problem, program, solve(problem, program, "highs", 1e-5, 60.0)
+
+
+def _columns(solved, name):
+    problem, program, _ = solved
+    return program.column(name)
+
+
+def test_the_solution_itself_passes(solved):
+    problem, program, outcome = solved
+    certificate = certify(problem, program, outcome, 1e-4)
+    assert certificate.status == "certified", certificate
+    assert all(check.passed for check in certificate.checks)
+
+
+CORRUPTIONS = {
+    "a branch flow": ("feeder[0].P", 0.01, "rows"),
+    "a voltage": ("feeder[1].v", 0.01, "rows"),
+    "a current": ("feeder[0].l", -0.002, "cones"),
+    "an energy level": ("feeder[0].energy", 0.001, "rows"),
+    "a trade": ("x", 0.001, "rows"),
+    "a binary": ("feeder[0].importing", -0.4, "integrality"),
+    "a generating unit": ("follower.pg", 0.01, "follower's balance"),
+    "an angle": ("follower.theta", 0.01, "follower's balance"),
+    "boundary power": ("feeder[0].P_boundary", 0.01, "follower's balance"),
+    "an account": ("feeder[1].p_import", 0.001, "rows"),
+    "a price": ("follower.kkt.gamma", 5.0, "prices are dual optimal"),
+    "a multiplier": ("follower.kkt.alpha", 1.0, "rows"),
+    "shedding": ("follower.shed", 0.001, "follower's balance"),
+}
+
+
+@pytest.mark.parametrize("what", CORRUPTIONS)
+def test_a_change_in_one_place_is_rejected_and_named(solved, what):
+    problem, program, outcome = solved
+    name, change, check_name = CORRUPTIONS[what]
+    x = outcome.x.copy()
+    column = _columns(solved, name)
+    # The entry farthest from its box, so that the change is not caught as a mere bound violation.
+    room = np.minimum(x - program.lower, program.upper - x)[column]
+    at = column[np.argmax(room)] if change > 0 or what == "a current" else column[np.argmax(x[column])]
+    x[at] += change
+    certificate = certify(problem, program, replace(outcome, x=x), 1e-4)
+    assert certificate.status == "error"
+    assert check_name in [check.name for check in certificate.checks if not check.passed]
+    assert check_name in certificate.message
+
+
+def test_a_claimed_bound_above_the_objective_is_rejected(solved):
+    problem, program, outcome = solved
+    certificate = certify(problem, program, replace(outcome, bound=1e6), 1e-4)
+    assert certificate.status == "error" and "bound" in certificate.message
+
+
+def test_a_price_that_is_not_dual_optimal_is_rejected_though_the_dispatch_is_right(solved):
+    """All prices of an hour moved together with their multipliers: the regret stays zero."""
+    problem, program, outcome = solved
+    x = outcome.x.copy()
+    lam = [program.objective_map.number[id(problem.multipliers.lam[i, 0])] for i in (1, 2)]
+    x[lam] += 30.0
+    certificate = certify(problem, program, replace(outcome, x=x), 1e-4)
+    failed = [check.name for check in certificate.checks if not check.passed]
+    assert "prices are dual optimal" in failed
+    assert "follower's dispatch is optimal" not in failed
+
+
+def test_nothing_is_certified_without_a_bound_or_a_point(solved):
+    problem, program, outcome = solved
+    blind = replace(outcome, bound=None, row_duals=None, cone_duals=None)
+    assert certify(problem, program, blind, 1e-4).status == "gap_limit"
+    assert certify(problem, program, Outcome("solved"), 1e-4).status == "error"
+    assert (
+        certify(problem, program, replace(outcome, x=np.full_like(outcome.x, np.nan)), 1e-4).status == "error"
+    )
+
+
+@pytest.mark.parametrize("noise", [1e-6, 1e-3, 1.0, 100.0])
+def test_the_safe_bound_stays_below_the_optimum_for_any_dual_vector(solved, noise):
+    problem, program, outcome = solved
+    best = certify(problem, program, outcome, 1e-4)
+    relaxed = program.relaxed()
+    rng = np.random.default_rng(int(noise * 1e6))
+    for _ in range(25):
+        y = outcome.row_duals * (1 + noise * rng.standard_normal(len(outcome.row_duals)))
+        y += noise * rng.standard_normal(len(y))
+        z = outcome.cone_duals + noise * rng.standard_normal(len(outcome.cone_duals))
+        assert safe_bound(relaxed, y, z) <= best.objective
+    assert safe_bound(relaxed, 0 * y, 0 * z) <= best.objective
+
+
+def test_the_safe_bound_loses_less_than_a_millionth():
+    problem = build(instance(1))
+    program = compile_model(problem.m)
+    outcome = solve(problem, program, "auto")
+    safe = safe_bound(program.relaxed(), outcome.row_duals, outcome.cone_duals)
+    assert 0 <= outcome.bound - safe < 1e-6 * abs(outcome.bound)

@@ -1,0 +1,168 @@
+"""Every mode and method finds the same certified optimum wherever it can run."""
+
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+from toys import toy
+
+from generators import instance
+from model.certificate import certify
+from model.data import InputError
+from model.metrics import extract
+from model.program import compile_model
+from model.schemes import build
+from model.solvers import METHODS, check_method, solve
+
+
+def run(case, mode="big_m", method="auto", gap=1e-4, time_limit_s=60.0):
+    problem = build(case, mode=mode)
+    program = compile_model(problem.m)
+    outcome = solve(problem, program, method, gap, time_limit_s)
+    return problem, program, outcome, certify(problem, program, outcome, gap)
+
+
+CASES = {
+    "plain": toy(2, 2),
+    "tariff": toy(2, 2, settlement="tariff"),
+    # The line binds, so the price at bus 2 is a block above that at bus 1 and the leaders move it.
+    "congested": toy(2, 2, rate_mw=4.0),
+    "one bus's worth of sun": toy(1, 2, sun=6.0),
+}
+RUNS = [
+    ("big_m", "highs"),
+    ("big_m", "gurobi"),
+    ("sos1", "gurobi"),
+    ("strong_duality", "gurobi"),
+    ("big_m", "scip"),
+    ("sos1", "scip"),
+    ("strong_duality", "scip"),
+]
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(("mode", "method"), RUNS, ids=lambda value: value)
+def test_modes_and_methods_agree(name, mode, method):
+    if method == "scip" and find_spec("pyscipopt") is None:
+        pytest.skip("SCIP is an extra")
+    *_, certificate = run(CASES[name], mode, method)
+    assert certificate.status == "certified", certificate
+    *_, reference = run(CASES[name], "big_m", "highs")
+    scale = max(abs(reference.objective), 1.0)
+    assert certificate.objective == pytest.approx(reference.objective, abs=2e-4 * scale)
+    *_, default = run(CASES[name], mode, "auto")
+    # The default method's bound and point enclose what branching finds.
+    assert default.bound <= reference.objective + 1e-6 * scale
+    assert default.objective >= reference.bound - 1e-6 * scale
+    assert default.status in ("certified", "gap_limit")
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_default_method_on_the_ieee_instance(seed):
+    problem, program, outcome, certificate = run(instance(2, seed), gap=0.005)
+    assert certificate.status == "certified", certificate
+    assert certificate.bound_by == "safe"
+    # The safe bound gives away next to nothing of what the solver claims.
+    assert outcome.bound - certificate.bound < 1e-6 * abs(outcome.bound)
+    assert certificate.shed_mwh == pytest.approx(0, abs=1e-6)
+    assert certificate.relaxation_slack < 1e-4
+
+    schedule = extract(problem, program, outcome.x)
+    for feeder, f in zip(problem.instance.feeders, schedule.feeders, strict=True):
+        # Accounts and physics: p_import - p_export = losses + sum grid_import - sum grid_export.
+        z_base = feeder.base_kv**2 / problem.instance.base_mva
+        r = np.array([[branch.br_r_ohm / z_base] for _, branch in feeder.parents().values()])
+        losses = (r * f.l_pu).sum(axis=0) * problem.instance.base_mva
+        exchanged = f.grid_import.sum(axis=0) - f.grid_export.sum(axis=0)
+        assert f.p_import - f.p_export == pytest.approx(losses + exchanged, abs=1e-5)
+        # The boundary power is what the feeder physically takes.
+        load = np.sum([bus.pd_mw for bus in feeder.buses], axis=0)
+        net = load + losses + (f.charge - f.discharge).sum(axis=0) - f.pv.sum(axis=0)
+        assert f.P_boundary == pytest.approx(net, abs=1e-5)
+        # Never both ways at once.
+        for one, other in ((f.charge, f.discharge), (f.p_import, f.p_export)):
+            assert np.minimum(one, other).max() < 1e-4
+    assert schedule.trades.sum() >= 0
+
+
+def test_trade_happens_within_and_across_on_the_default_instance():
+    problem, program, outcome, _ = run(instance(3), gap=0.02)
+    schedule = extract(problem, program, outcome.x)
+    assert sum(f.sell_in.sum() for f in schedule.feeders) > 1.0
+    assert schedule.trades.sum() > 0.1
+    assert min(f.P_boundary.min() for f in schedule.feeders) < -0.1, "no ADN exports"
+
+
+def test_a_relay_of_trade_is_a_conflict_that_is_resolved():
+    """ADN 1 stands between a seller and a buyer that may not trade with each other."""
+    case = toy(3, 2)
+    chain = tuple(arc for arc in case.arcs if 1 in (arc.seller, arc.buyer))
+    feeders = list(case.feeders)
+    feeders[0] = feeders[0].model_copy(
+        update={
+            "pv": tuple(
+                pv.model_copy(update={"available_mw": (0.0, 6.0), "s_mva": 6.0}) for pv in feeders[0].pv
+            )
+        }
+    )
+    feeders[1] = feeders[1].model_copy(update={"pv": (), "bess": ()})
+    feeders[2] = feeders[2].model_copy(update={"pv": (), "bess": ()})
+    case = case.model_copy(update={"arcs": chain, "feeders": tuple(feeders)})
+    problem, program, outcome, certificate = run(case)
+    assert certificate.status == "certified", certificate
+    schedule = extract(problem, program, outcome.x)
+    for d in range(3):
+        sold = schedule.trades[[k for k, arc in enumerate(chain) if arc.seller == d]].sum(axis=0)
+        bought = schedule.trades[[k for k, arc in enumerate(chain) if arc.buyer == d]].sum(axis=0)
+        assert np.minimum(sold, bought).max() < 1e-5
+
+
+def test_negative_prices_show_in_the_certificate():
+    """Paid to consume, the relaxed cones lose power on purpose: certified, and the slack is stated."""
+    case = toy(1, 2, settlement="tariff").model_copy(update={"tariff_per_mwh": (-60.0, 40.0)})
+    *_, certificate = run(case)
+    assert certificate.status == "certified", certificate
+    assert certificate.relaxation_slack > 0.1
+
+
+def test_an_infeasible_feeder_is_a_status():
+    case = toy(1, 2, sun=0.0, battery=0.0)
+    feeders = (case.feeders[0].model_copy(update={"vmin": 0.9999}),)
+    *_, outcome, certificate = run(case.model_copy(update={"feeders": feeders}))
+    assert outcome.status == certificate.status == "infeasible"
+    assert certificate.objective is None
+
+
+def test_a_time_limit_is_a_status():
+    *_, certificate = run(instance(2), time_limit_s=1e-3)
+    assert certificate.status == "time_limit"
+
+
+def test_gurobi_beyond_its_licence_is_an_error_with_its_words():
+    *_, certificate = run(instance(1, hours=4), method="gurobi")
+    assert certificate.status in ("error", "certified", "gap_limit")
+    if certificate.status == "error":
+        assert "license" in certificate.message
+
+
+@pytest.mark.parametrize(
+    ("field", "kwargs"),
+    [
+        ("method", {"method": "cplex"}),
+        ("gap", {"gap": 0.0}),
+        ("gap", {"gap": float("nan")}),
+        ("time_limit", {"time_limit_s": -1.0}),
+        ("mode", {"method": "highs", "mode": "sos1"}),
+        ("mode", {"mode": "guess"}),
+    ],
+)
+def test_bad_arguments_name_the_field(field, kwargs):
+    with pytest.raises(InputError) as error:
+        run(toy(1, 1), **kwargs)
+    assert error.value.field == field
+
+
+def test_a_method_that_cannot_run_here_says_why(monkeypatch):
+    monkeypatch.setattr(METHODS["scip"], "available", lambda: "a method that is installed")
+    with pytest.raises(InputError, match="method: got 'scip'; allowed: a method that is installed"):
+        check_method("scip")

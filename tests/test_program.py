@@ -1,0 +1,100 @@
+"""The compiled program says what the Pyomo model says."""
+
+import numpy as np
+import pyomo.environ as pyo
+import pytest
+from toys import toy
+
+from model.boxes import BOTH, UPPER
+from model.complementarity import MODES
+from model.program import compile_model
+from model.schemes import build
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_rows_boxes_and_objective_agree_with_pyomo(mode):
+    problem = build(toy(2, 3), mode=mode)
+    program = compile_model(problem.m)
+    x = np.random.default_rng(1).uniform(-2, 2, len(program.c))
+    for variable, value in zip(program.variables, x, strict=True):
+        variable.set_value(value, skip_validation=True)
+    activity = program.activity(x)
+    seen = 0
+    for component in problem.m.component_objects(pyo.Constraint, active=True):
+        if component.name not in program.rows:
+            continue
+        for row, con in enumerate(component.values(), program.rows[component.name].start):
+            body = pyo.value(con.body)
+            for side, limit in ((con.lower, program.row_lower), (con.upper, program.row_upper)):
+                if side is None:
+                    assert np.isinf(limit[row])
+                else:
+                    assert activity[row] - limit[row] == pytest.approx(body - pyo.value(side), abs=1e-7)
+            seen += 1
+    assert seen == program.sizes["n_rows"]
+    assert program.objective(x) == pytest.approx(pyo.value(problem.m.leader_cost))
+    for variable, low, up in zip(program.variables, program.lower, program.upper, strict=True):
+        assert (variable.lb, variable.ub) == (low, up)
+
+
+def test_cones_hold_where_the_quadratic_constraints_hold():
+    """At random points with non-negative v and l: in the cone exactly where the constraint holds."""
+    problem = build(toy(1, 2))
+    program = compile_model(problem.m)
+    quadratic = [
+        con
+        for component in problem.m.component_objects(pyo.Constraint, active=True)
+        if component.name not in program.rows
+        for con in component.values()
+    ]
+    assert len(quadratic) == program.sizes["n_cones"]
+    rng = np.random.default_rng(2)
+    starts = np.concatenate([[0], np.cumsum(program.cone_dims)])
+    verdicts = []
+    for _ in range(20):
+        x = rng.uniform(0, 0.6, len(program.c))
+        for variable, value in zip(program.variables, x, strict=True):
+            variable.set_value(value, skip_validation=True)
+        s = program.cone_b + program.cone_A @ x
+        for n, con in enumerate(quadratic):
+            inside = s[starts[n]] >= np.linalg.norm(s[starts[n] + 1 : starts[n + 1]])
+            verdicts.append(inside)
+            assert inside == (pyo.value(con.body) <= pyo.value(con.upper))
+    assert 0 < sum(verdicts) < len(verdicts)
+
+
+def test_every_variable_has_a_finite_box():
+    for mode in MODES:
+        program = compile_model(build(toy(2, 2), mode=mode).m)
+        assert np.isfinite(program.lower).all() and np.isfinite(program.upper).all()
+
+
+def test_redundant_boxes_are_not_enforced_and_others_are():
+    m = pyo.ConcreteModel()
+    m.redundant_box = pyo.Suffix(datatype=None)
+    m.a, m.b, m.c = (pyo.Var(bounds=(0, 1)) for _ in range(3))
+    m.redundant_box[m.a] = UPPER
+    m.redundant_box[m.b] = BOTH
+    m.row = pyo.Constraint(expr=m.a + m.b + m.c >= 1)
+    m.cost = pyo.Objective(expr=m.a + m.b + m.c)
+    program = compile_model(m)
+    assert program.enforced_lower.tolist() == [True, False, True]
+    assert program.enforced_upper.tolist() == [False, False, True]
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        lambda m: m.x**2 >= 1,
+        lambda m: m.x**2 - m.y**2 <= 1,
+        lambda m: m.x**2 + m.y <= 1 + m.x * m.y,
+        lambda m: pyo.sin(m.x) <= 0,
+    ],
+)
+def test_what_is_not_a_cone_is_refused(expression):
+    m = pyo.ConcreteModel()
+    m.x, m.y = pyo.Var(bounds=(0, 1)), pyo.Var(bounds=(0, 1))
+    m.row = pyo.Constraint(expr=expression(m))
+    m.cost = pyo.Objective(expr=m.x)
+    with pytest.raises(ValueError, match="row"):
+        compile_model(m)
