@@ -73,6 +73,8 @@ def certify(problem: Problem, program: Program, outcome: Outcome, gap: float = 1
         status = "error" if outcome.status == "solved" else outcome.status
         return Certificate(status, outcome.message, bound=bound, bound_by=bound_by, coupling=problem.coupling)
     x = outcome.x
+    if not np.isfinite(x).all():
+        return Certificate("error", "failed: finite point", bound=bound, bound_by=bound_by)
     schedule = extract(problem, program, x)
     objective = sum(schedule.payments().values())
     follower = FollowerCheck(problem.instance, schedule)

@@ -154,13 +154,22 @@ class LinearMap:
 
     def row(self, expression: Any) -> tuple[Array, float]:
         """Coefficients (dense, one a column) and constant of an affine expression."""
+        columns, values, constant = self._terms(expression)
+        coefficients = np.zeros(self.n_columns)
+        coefficients[columns] = values
+        return coefficients, constant
+
+    def value(self, expression: Any, x: Array) -> float:
+        """An affine expression at a point of the program."""
+        columns, values, constant = self._terms(expression)
+        return float(x[columns] @ values) + constant
+
+    def _terms(self, expression: Any) -> tuple[Array, Array, float]:
         repn = self.visitor.walk_expression(expression)
         if repn.nonlinear is not None or repn.quadratic:
             raise ValueError("expression is not affine")
-        coefficients = np.zeros(self.n_columns)
-        for key, value in repn.linear.items():
-            coefficients[self.number[key]] = value
-        return coefficients, float(repn.constant)
+        columns = np.fromiter((self.number[key] for key in repn.linear), dtype=int)
+        return columns, np.fromiter(repn.linear.values(), dtype=float), float(repn.constant)
 
 
 class _Triplets:

@@ -1,5 +1,6 @@
 """Solvers that read the Pyomo model themselves, through Pyomo's own interfaces."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -30,14 +31,17 @@ def solve_through_pyomo(
 ) -> Outcome:
     """Solve the Pyomo model by a registered interface; ``nodes`` reads the node count off its solver."""
     solver = SolverFactory(interface)
-    results = solver.solve(
-        problem.m,
-        time_limit=time_limit_s,
-        rel_gap=gap / 2,  # the certificate's gap is to the recomputed objective, so leave it room
-        load_solutions=False,
-        raise_exception_on_nonoptimal_result=False,
-        solver_options=options,
-    )
+    with warnings.catch_warnings():
+        # Gurobi's interface watches the model for changes and warns that it does not watch suffixes.
+        warnings.filterwarnings("ignore", message="ModelChangeDetector does not detect changes to suffixes")
+        results = solver.solve(
+            problem.m,
+            time_limit=time_limit_s,
+            rel_gap=gap / 2,  # the certificate's gap is to the recomputed objective, so leave it room
+            load_solutions=False,
+            raise_exception_on_nonoptimal_result=False,
+            solver_options=options,
+        )
     x = None
     if results.solution_status in (SolutionStatus.feasible, SolutionStatus.optimal):
         values = results.solution_loader.get_vars()
