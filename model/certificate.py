@@ -31,7 +31,7 @@ class Check:
 
     @property
     def passed(self) -> bool:
-        return self.value <= self.limit  # False for NaN
+        return bool(self.value <= self.limit)  # False for NaN
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ class ReportError(ValueError):
     def __init__(self, field: str, value: object, allowed: str):
         shown = repr(value)
         if len(shown) > 80:
-            shown = shown[:77] + "..."
+            shown = shown[:30] + "..." + shown[-47:]  # a path tells most at its end
         line = " ".join(f"{field}: got {shown}; allowed: {allowed}".split())
         super().__init__("".join(c if c.isprintable() else "?" for c in line))
         self.field, self.value, self.allowed = field, value, allowed

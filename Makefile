@@ -1,0 +1,58 @@
+# Needs python3 (3.11 or later) with venv, and a package index. `make help` lists the targets.
+PYTHON  ?= python3
+VENV    ?= .venv
+# The sweep of `make report`; shorter: make report ADNS=1,2 RESULTS=/tmp/rows OUT=/tmp/report
+# SWEEP takes any further option of `tso-dso sweep`, such as SWEEP='--partners nearest:4,complete'.
+ADNS       ?= 1,2,3,5,8,10
+SEEDS      ?= 2
+GAP        ?= 0.03
+TIME_LIMIT ?= 60
+RESULTS    ?= results
+OUT        ?= reports/latest
+SWEEP      ?= --partners nearest:4,complete
+PYTEST     ?= -n 2
+
+bin := $(VENV)/bin
+install := $(bin)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
+inputs := pyproject.toml constraints.txt
+
+.PHONY: help venv report test bench lint clean
+
+help:
+	@echo 'make report   sweep N = $(ADNS), then the scaling report in $(OUT)/'
+	@echo 'make test     all tests'
+	@echo 'make bench    the pytest-benchmark suite, all sizes'
+	@echo 'make lint     ruff and mypy'
+	@echo 'make venv     the environment $(VENV) with everything'
+	@echo 'make clean    remove environments, results and caches (reports/latest stays)'
+
+# One environment in two steps: what a report needs, and what tests and checks need on top of it.
+$(VENV)/.run: $(inputs)
+	test -x $(bin)/python || $(PYTHON) -m venv $(VENV)
+	$(install) .
+	touch $@
+
+$(VENV)/.test: $(inputs) $(VENV)/.run
+	$(install) '.[test,pandapower,scip]'
+	touch $@
+
+venv: $(VENV)/.test
+
+report: $(VENV)/.run
+	$(bin)/tso-dso sweep --adns $(ADNS) --seeds $(SEEDS) --gap $(GAP) --time-limit $(TIME_LIMIT) $(SWEEP) -o $(RESULTS)
+	$(bin)/tso-dso report $(RESULTS) -o $(OUT)
+
+test: $(VENV)/.test
+	$(bin)/python -m pytest $(PYTEST)
+
+bench: $(VENV)/.test
+	$(bin)/python -m pytest --benchmark-only
+
+lint: $(VENV)/.test
+	$(bin)/ruff check .
+	$(bin)/ruff format --check .
+	$(bin)/mypy
+
+clean:
+	rm -rf $(VENV) .asv results build dist .benchmarks .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

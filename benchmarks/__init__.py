@@ -1,0 +1,1 @@
+"""What is measured: sizes, seeds, limits, one run, a sweep of runs, and the suites for asv and pytest."""

@@ -1,0 +1,79 @@
+"""How long building, compiling, solving and certifying take, by the number of ADNs.
+
+``pytest --benchmark-only`` runs all sizes, ``pytest --benchmark-only -k n001`` the smallest.
+Sizes, gap and status of each run are in its ``extra_info`` (``--benchmark-json FILE``).
+"""
+
+import itertools
+
+import pytest
+
+from benchmarks import sizes
+from benchmarks.runner import warm_up
+from generators import instance
+from model.certificate import certify
+from model.counts import predict
+from model.program import compile_model
+from model.schemes import build
+from model.solvers import solve
+
+LIMITS = {"gap": sizes.GAP, "time_limit_s": sizes.TIME_LIMIT_S}
+CASES = [
+    pytest.param((n_adns, partners), id=f"n{n_adns:03d}-{partners}")
+    for n_adns, partners in itertools.product(sizes.N_ADNS, sizes.PARTNERS)
+]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def warm():
+    """What is loaded or set up at first use is nobody's time."""
+    warm_up()
+
+
+# Fixtures of the module: the verbs of one size run together, and share what is not timed.
+@pytest.fixture(scope="module", params=CASES)
+def case(request):
+    n_adns, partners = request.param
+    return instance(n_adns, seed=sizes.SEED, partners=partners)
+
+
+@pytest.fixture(scope="module")
+def problem(case):
+    return build(case)
+
+
+@pytest.fixture(scope="module")
+def program(problem):
+    return compile_model(problem.m)
+
+
+@pytest.fixture(scope="module")
+def outcomes(problem):
+    """Filled by the timed solve, for the certificate."""
+    return []
+
+
+def test_build(benchmark, case):
+    problem = benchmark.pedantic(build, (case,), rounds=3)
+    benchmark.extra_info["coupling"] = problem.coupling
+
+
+def test_compile(benchmark, case, problem):
+    program = benchmark.pedantic(compile_model, (problem.m,), rounds=3)
+    benchmark.extra_info |= program.sizes
+    assert program.sizes == predict(case, problem.mode)
+
+
+def test_solve(benchmark, problem, program, outcomes):
+    outcome = benchmark.pedantic(solve, (problem, program), LIMITS, rounds=1)
+    outcomes.append(outcome)
+    benchmark.extra_info |= {"status": outcome.status, "bound": outcome.bound, "nodes": outcome.nodes}
+    assert outcome.x is not None
+
+
+def test_certify(benchmark, problem, program, outcomes):
+    outcome = outcomes[0] if outcomes else solve(problem, program, **LIMITS)
+    certificate = benchmark.pedantic(certify, (problem, program, outcome), {"gap": sizes.GAP}, rounds=1)
+    names = "status objective bound bound_by gap follower_regret cone_violation".split()
+    benchmark.extra_info |= {name: getattr(certificate, name) for name in names}
+    assert certificate.status in ("certified", "gap_limit")

@@ -1,0 +1,267 @@
+"""One run, phase by phase: generate, build, compile, solve, certify.
+
+``python -m benchmarks.runner FACTS SCHEDULE`` reads a :class:`Spec` as JSON from standard input,
+appends what it learns to FACTS, one JSON object a line, as soon as it knows it, and leaves the
+schedule in SCHEDULE. So a run that is killed keeps the phases it finished.
+"""
+
+import functools
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.files import write_whole
+from benchmarks.records import Row, Settings, Spec
+from generators import instance
+from model.data import InputError, Instance
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from model.certificate import Certificate
+
+PHASES = ("generate", "build", "compile", "solve", "certify")
+PACKAGES = (
+    "tso-dso-benchmark pyomo highspy clarabel gurobipy pyscipopt numpy scipy pandas pydantic".split()
+)  # whatever can change a number or a time
+
+
+class Recorder:
+    """Gathers the facts of a run under the names of :class:`Row` and tells each at once.
+
+    ``tell`` is called with a dict: facts, ``{"phase": name}`` at the start of a phase, or
+    ``{"progress": text}`` within one.
+    """
+
+    def __init__(self, tell: Callable[[dict[str, Any]], None] = lambda news: None):
+        self.facts: dict[str, Any] = {}
+        self.tell = tell
+
+    def note(self, **facts: Any) -> None:
+        """Keep and tell facts."""
+        self.facts |= facts
+        self.tell(facts)
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Time the block as ``<name>_s`` and look at the memory after it."""
+        self.tell({"phase": name})
+        start = time.perf_counter()
+        yield
+        seconds = time.perf_counter() - start
+        self.note(**{f"{name}_s": seconds, "peak_mb": peak_memory_mb()})
+
+    def row(self, **order: Any) -> Row:
+        """The finished run's row; ``order`` holds what the run itself does not find out."""
+        seconds = [self.facts[f"{name}_s"] for name in PHASES if f"{name}_s" in self.facts]
+        return Row(**order | surroundings() | self.facts | {"total_s": sum(seconds)})
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a run leaves besides its facts; ``schedule`` is None where no point was found."""
+
+    certificate: "Certificate"
+    schedule: "pd.DataFrame | None"
+
+
+def check(settings: Settings) -> None:
+    """Refuse, before any work, a name not registered or a solver that cannot run. Raises InputError."""
+    from model.complementarity import MODES
+    from model.schemes import SCHEMES
+    from model.solvers import check_method
+
+    for field, names in (("scheme", SCHEMES), ("mode", MODES)):
+        if getattr(settings, field) not in names:
+            raise InputError(field, getattr(settings, field), ", ".join(names))
+    check_method(settings.method)
+
+
+def measure(case: Instance, settings: Settings, recorder: Recorder) -> Measured:
+    """Build, compile, solve and certify ``case``, each timed apart.
+
+    Raises InputError where the method cannot solve what the mode writes, or is not installed.
+    """
+    from model.certificate import certify
+    from model.counts import coefficients, predict
+    from model.metrics import schedule
+    from model.program import compile_model
+    from model.schemes import build
+    from model.solvers import solve
+
+    recorder.note(**facts_of(case))
+    with recorder.phase("build"):
+        problem = build(case, scheme=settings.scheme, mode=settings.mode)
+    with recorder.phase("compile"):
+        program = compile_model(problem.m)
+    recorder.note(
+        **program.sizes,
+        coupling=problem.coupling,
+        predicted=predict(case, settings.mode),
+        coefficients=coefficients(case, settings.mode),
+    )
+    with recorder.phase("solve"):
+        outcome = solve(
+            problem,
+            program,
+            method=settings.method,
+            gap=settings.gap,
+            time_limit_s=settings.time_limit,
+            progress=lambda text: recorder.tell({"progress": text}),
+        )
+    with recorder.phase("certify"):
+        certificate = certify(problem, program, outcome, gap=settings.gap)
+    names = (
+        "status objective bound bound_by gap abs_gap follower_regret cone_violation relaxation_slack shed_mwh"
+    )
+    found = {name: getattr(certificate, name) for name in names.split()}
+    recorder.note(**found, nodes=outcome.nodes, message=certificate.message or outcome.message)
+    return Measured(certificate, None if outcome.x is None else schedule(problem, program, outcome))
+
+
+def facts_of(case: Instance) -> dict[str, Any]:
+    """An instance's part of the row."""
+    return {
+        "instance": case.digest(),
+        "n_adns": case.n_adns,
+        "n_arcs": len(case.arcs),
+        "seed": case.seed,
+        "hours": case.hours,
+        "settlement": case.settlement,
+        "partners": case.partners,
+        "network": case.network,
+        "congestion": case.congestion,
+    }
+
+
+def order_of(settings: Settings) -> dict[str, Any]:
+    """The settings' part of the row, with the time at which the run starts."""
+    return {
+        "scheme": settings.scheme,
+        "method": settings.method,
+        "mode": settings.mode,
+        "gap_target": settings.gap,
+        "time_limit_s": settings.time_limit,
+        "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+@functools.cache
+def surroundings() -> dict[str, Any]:
+    """Versions, processor and commit: the part of the row that is the same in a whole sweep."""
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return {"versions": versions, "cpu": _processor(), "commit": _commit()}
+
+
+def _processor() -> str:
+    name = platform.processor() or platform.machine()
+    try:
+        described = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+        name = described[1] if described else name
+    except OSError:
+        pass  # not Linux
+    return f"{name}, {os.cpu_count()} cores"
+
+
+def _commit() -> str | None:
+    """The checkout's commit, marked where files differ from it; None outside a checkout."""
+    here = Path(__file__)
+
+    def git(*words: str) -> str:
+        command = ["git", "-C", str(here.parent), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        # An environment inside somebody's checkout is not that checkout: this very file must be tracked.
+        git("ls-files", "--error-unmatch", here.name)
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", "*.py", "*.csv")
+        return git("rev-parse", "--short=12", "HEAD") + ("-changed" if changed else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def peak_memory_mb() -> float | None:
+    """Peak resident memory of this process, MB."""
+    try:
+        # Not getrusage: its figure starts at the memory of the process that started this one.
+        peak = re.search(r"^VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
+        return int(peak[1]) * 1024 / 1e6 if peak else None
+    except OSError:
+        import psutil
+
+        return psutil.Process().memory_info().rss / 1e6
+
+
+def reference_workload() -> float:
+    """Seconds of a fixed small workload, Python objects and a sparse factorisation: the best of three."""
+    from scipy.sparse import diags_array, eye_array, kron
+    from scipy.sparse.linalg import splu
+
+    line = diags_array([-1.0, 2.0, -1.0], offsets=[-1, 0, 1], shape=(80, 80))
+    grid = (kron(line, eye_array(80)) + kron(eye_array(80), line)).tocsc()
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        counts: dict[int, int] = {}
+        for k in range(200_000):
+            counts[k % 977] = counts.get(k % 977, 0) + k
+        splu(grid)
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def warm_up() -> None:
+    """Load and run once, on the smallest instance, what the first run would else pay for."""
+    measure(instance(1, hours=1), Settings(gap=1), Recorder())
+
+
+def run(spec: Spec, recorder: Recorder) -> Measured:
+    """One run of a sweep, in this process: :func:`measure` with the instance generated and timed."""
+    recorder.tell({"phase": "start"})
+    warm_up()
+    recorder.note(reference_s=reference_workload())
+    with recorder.phase("generate"):
+        case = instance(spec.n_adns, seed=spec.seed, **spec.options.model_dump())
+    return measure(case, spec, recorder)
+
+
+def main(facts: str, schedule: str) -> None:
+    """The child process of a sweep. A refusal or a failure is a fact like others."""
+    with open(facts, "a", encoding="utf-8") as file:
+
+        def tell(news: dict[str, Any]) -> None:
+            file.write(json.dumps(news) + "\n")
+            file.flush()
+
+        spec = Spec.model_validate_json(sys.stdin.read())
+        try:
+            measured = run(spec, Recorder(tell))
+        except InputError as error:
+            tell({"status": "skipped", "message": str(error), "done": True})
+            return
+        except MemoryError:
+            tell({"status": "memory_limit", "message": "no memory left", "done": True})
+            return
+        if measured.schedule is not None:
+            write_whole(Path(schedule), measured.schedule.to_csv(index=False))
+        tell({"done": True})
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

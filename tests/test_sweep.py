@@ -1,0 +1,195 @@
+"""The sweep: order, resuming, damaged files, and runs that crash, hang or eat the memory."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from benchmarks.records import Row, Spec
+from benchmarks.sweep import commits, in_order, sweep
+from generators import Options
+from model.data import InputError
+
+# Behaves by the number of ADNs, so that one sweep meets every kind of child.
+CHILD = """
+import json, os, signal, subprocess, sys, time
+spec = json.load(sys.stdin)
+with open(sys.argv[1], "a") as facts:
+    def tell(**news):
+        print(json.dumps(news), file=facts, flush=True)
+    tell(phase="generate")
+    tell(generate_s=0.5, peak_mb=1.0)
+    tell(phase="build")
+    match spec["n_adns"]:
+        case 1:
+            tell(build_s=1.0, compile_s=1.0, solve_s=1.0, certify_s=1.0)
+            tell(status="certified", gap=float("inf"), done=True)
+        case 2:
+            print("some noise", file=sys.stderr)
+            raise RuntimeError("the roof is on fire")
+        case 3:
+            grandchild = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+            tell(message=str(grandchild.pid))
+            time.sleep(60)
+        case 4:
+            eaten = bytearray(400_000_000)
+            eaten[::4096] = b"x" * len(eaten[::4096])
+            time.sleep(60)
+        case 5:
+            os.kill(os.getpid(), signal.SIGKILL)
+        case 6:
+            os.kill(os.getpid(), signal.SIGSEGV)
+        case 7:
+            tell(status="skipped", message="mode: got 'sos1'; allowed: big_m", done=True)
+"""
+
+
+@pytest.fixture
+def worker(tmp_path):
+    script = tmp_path / "child.py"
+    script.write_text(CHILD)
+    return (sys.executable, str(script))
+
+
+def spec(n_adns: int, **changes) -> Spec:
+    return Spec(**{"n_adns": n_adns, "time_limit": 0.5, "memory_limit": 200} | changes)
+
+
+def lines(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "rows.jsonl").read_text().splitlines()]
+
+
+def run_one(n_adns: int, folder: Path, worker, **changes) -> Row:
+    (row,) = sweep([spec(n_adns, **changes)], folder, worker=worker, grace_s=0.2)
+    return row
+
+
+def test_a_finished_run_is_a_row_in_the_stated_order_of_keys(tmp_path, worker):
+    run_one(1, tmp_path / "out", worker)
+    (row,) = lines(tmp_path / "out")
+    assert list(row) == list(Row.model_fields)
+    assert (row["status"], row["total_s"], row["gap"]) == ("certified", 4.5, None)
+    assert row["options"] == Options().model_dump()
+    assert (row["partners"], row["hours"], row["gap_target"]) == ("nearest:4", 24, 1e-3)
+
+
+def test_a_crash_is_an_error_row_with_the_last_line_and_the_finished_phases(tmp_path, worker):
+    row = run_one(2, tmp_path, worker)
+    assert (row.status, row.message) == ("error", "RuntimeError: the roof is on fire")
+    assert (row.generate_s, row.build_s, row.total_s) == (0.5, None, None)
+
+
+def test_a_hanging_run_is_ended_with_its_descendants(tmp_path, worker):
+    start = time.monotonic()
+    told: list[dict] = []
+    (row,) = sweep([spec(3)], tmp_path, lambda spec, news: told.append(news), worker, grace_s=0.5)
+    assert row.status == "time_limit" and "in phase build after 1 s" in row.message
+    assert row.generate_s == 0.5
+    assert time.monotonic() - start < 10
+    grandchild = next(int(news["message"]) for news in told if "message" in news)
+    assert not psutil.pid_exists(grandchild) or psutil.Process(grandchild).status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_run_that_eats_the_memory_is_ended(tmp_path, worker):
+    row = run_one(4, tmp_path, worker, time_limit=30)
+    assert row.status == "memory_limit" and "of 200 MB" in row.message
+    assert 200 < row.peak_mb < 500
+
+
+@pytest.mark.parametrize(("n_adns", "status", "words"), [
+    (5, "memory_limit", "killed by the system"),
+    (6, "error", "SIGSEGV"),
+    (7, "skipped", "mode: got 'sos1'"),
+])  # fmt: skip
+def test_other_endings(n_adns, status, words, tmp_path, worker):
+    row = run_one(n_adns, tmp_path, worker)
+    assert row.status == status and words in row.message
+
+
+def test_the_sweep_goes_on_after_failures_and_resumes_without_repeating(tmp_path, worker):
+    specs = [spec(n, seed=seed) for n in (2, 1) for seed in (0, 1)]
+    assert len(sweep(specs[:2], tmp_path, worker=worker)) == 2
+    rows = sweep(specs, tmp_path, worker=worker)
+    assert [(row.n_adns, row.seed) for row in rows] == [(1, 0), (1, 1)]
+    assert sweep(specs, tmp_path, worker=worker) == []
+    assert len({row["run_id"] for row in lines(tmp_path)}) == 4
+
+
+def test_a_raised_limit_is_another_run_and_other_fields_too():
+    base = spec(1)
+    others = [
+        spec(1, memory_limit=300),
+        spec(1, seed=1),
+        spec(1, options=Options(hours=2)),
+        spec(1, method="highs"),
+    ]
+    assert len({s.run_id for s in [base, *others]}) == 5
+    assert spec(1).run_id == base.run_id
+
+
+def test_order_takes_every_size_before_the_next_seed():
+    specs = [spec(n, seed=seed) for n in (5, 1, 2) for seed in (1, 0)]
+    order = [(s.seed, s.n_adns) for s in in_order([*specs, specs[0]])]
+    assert order == [(0, 1), (0, 2), (0, 5), (1, 1), (1, 2), (1, 5)]
+
+
+@pytest.mark.parametrize("tail", [b'{"run_id": "cut o', b'{"run_id": "whole"}', b""])
+def test_a_last_line_cut_off_is_repaired(tail, tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b'{"run_id": "one"}\nnot json\n{"run_id": "two"}\n' + tail)
+    with path.open("a+b") as file:
+        found = commits(file)
+        file.write(b'{"run_id": "three"}\n')
+    assert set(found) == {"one", "two"} | ({"whole"} if b"whole" in tail else set())
+    kept = path.read_text().splitlines()
+    assert kept[:3] == ['{"run_id": "one"}', "not json", '{"run_id": "two"}']
+    assert kept[3:] == ([tail.decode()] if b"whole" in tail else []) + ['{"run_id": "three"}']
+
+
+def test_a_folder_below_a_file_and_a_folder_in_use_are_refused(tmp_path, worker):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="output: got .* a folder that can be written"):
+        sweep([spec(1)], tmp_path / "file" / "results", worker=worker)
+
+    def intrude(spec, news):
+        with pytest.raises(InputError, match="no other sweep"):
+            sweep([], tmp_path / "results")
+
+    sweep([spec(1)], tmp_path / "results", intrude, worker)
+
+
+def test_an_interrupted_sweep_leaves_no_row_and_no_process(tmp_path, worker):
+    def interrupt(spec, news):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        sweep([spec(3)], tmp_path, interrupt, worker)
+    assert (tmp_path / "rows.jsonl").read_text() == ""
+    assert not [child for child in psutil.Process().children() if child.is_running()]
+
+
+def test_the_real_worker_measures_every_phase(tmp_path):
+    order = Spec(n_adns=1, gap=0.05, options=Options(hours=2))
+    (row,) = sweep([order], tmp_path)
+    assert row.status == "certified", row.message
+    assert row.instance and row.n_arcs == 0 and row.predicted
+    assert min(row.generate_s, row.build_s, row.compile_s, row.solve_s, row.certify_s, row.reference_s) > 0
+    assert row.total_s == pytest.approx(
+        row.generate_s + row.build_s + row.compile_s + row.solve_s + row.certify_s
+    )
+    assert 50 < row.peak_mb < 2000
+    table = (tmp_path / "schedules" / f"{row.run_id}.csv").read_text().splitlines()
+    assert table[0].startswith("adn,hour,host_bus,") and len(table) == 1 + 2
+
+
+def test_the_runner_as_a_command_reports_a_refusal(tmp_path):
+    order = Spec(n_adns=1, method="abacus", options=Options(hours=1))
+    facts = tmp_path / "facts.jsonl"
+    command = [sys.executable, "-m", "benchmarks.runner", str(facts), str(tmp_path / "schedule.csv")]
+    subprocess.run(command, input=order.model_dump_json().encode(), check=True, cwd=Path(__file__).parents[1])
+    last = json.loads(facts.read_text().splitlines()[-1])
+    assert last["status"] == "skipped" and last["message"].startswith("method: got 'abacus'")

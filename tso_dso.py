@@ -1,0 +1,359 @@
+"""The command line: ``tso-dso generate``, ``solve``, ``sweep`` and ``report``.
+
+Exit status: 0 done (for ``solve``: certified to the gap asked for); 1 solved but not certified;
+2 bad input, told in one line on standard error, with nothing written. A terminal gets tables and
+progress bars, a pipe gets plain lines.
+"""
+
+import inspect
+import itertools
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+
+import typer
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.table import Table
+
+from benchmarks.files import staged, write_whole
+from benchmarks.records import Row, Settings, Spec, identify
+from generators import Options, instance
+from model.data import InputError, Instance, input_error
+
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode="rich" if sys.stdout.isatty() else None,
+    help="How DSO-led coordination of transmission and distribution grids grows with the number of ADNs.",
+    epilog="Example: tso-dso generate 5 -o five.json && tso-dso solve five.json -o out/",
+)
+out = Console(soft_wrap=True)
+err = Console(stderr=True)
+
+SWEEP_SETTINGS = Settings.model_fields | {"memory_limit": Spec.model_fields["memory_limit"]}
+Record = TypeVar("Record", bound=BaseModel)
+Output = Annotated[Path, typer.Option("--output", "-o", help="folder to write")]
+
+
+def takes(panel: str, fields: Mapping[str, FieldInfo]) -> Callable[[Callable[..., int]], Callable[..., int]]:
+    """Give a command one option per field; type, range and default stay where the field is declared.
+
+    An option not given arrives as None, one given as its text, in the command's ``**given``.
+    """
+
+    def decorate(command: Callable[..., int]) -> Callable[..., int]:
+        *named, rest = inspect.signature(command).parameters.values()
+        options = [
+            inspect.Parameter(
+                name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=None,
+                annotation=Annotated[
+                    str | None,
+                    typer.Option(
+                        "--" + name.replace("_", "-"),
+                        help=f"{field.description} ({_range(field)})",
+                        metavar=_metavar(field),
+                        show_default=False,
+                        rich_help_panel=panel,
+                    ),
+                ],
+            )
+            for name, field in fields.items()
+        ]
+        command.__signature__ = inspect.Signature([*named, *options, rest])  # type: ignore[attr-defined]
+        return command
+
+    return decorate
+
+
+def command(epilog: str) -> Callable[[Callable[..., int]], Callable[..., int]]:
+    """Register a command, its ``**given`` replaced by the options that ``takes`` added."""
+
+    def decorate(function: Callable[..., int]) -> Callable[..., int]:
+        parameters = inspect.signature(function).parameters.values()
+        named = [p for p in parameters if p.kind is not inspect.Parameter.VAR_KEYWORD]
+        function.__signature__ = inspect.Signature(named)  # type: ignore[attr-defined]
+        return app.command(epilog=epilog)(function)
+
+    return decorate
+
+
+def _metavar(field: FieldInfo) -> str:
+    if get_origin(field.annotation) is Literal:
+        return "|".join(get_args(field.annotation))
+    return {int: "INTEGER", str: "TEXT"}.get(field.annotation, "NUMBER")  # type: ignore[arg-type]
+
+
+def _range(field: FieldInfo) -> str:
+    words = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
+    limits = [f"{words[k]} {getattr(m, k):g}" for m in field.metadata for k in words if hasattr(m, k)]
+    return ", ".join([*limits, f"default {field.default}"])
+
+
+def read(record: type[Record], given: Mapping[str, Any]) -> Record:
+    """A record from the texts given on the command line. Raises InputError."""
+    try:
+        return record(**{name: text for name, text in given.items() if text is not None})
+    except ValidationError as error:
+        raise input_error(error) from None
+
+
+@command(epilog="Example: tso-dso generate 5 --seed 0 --partners nearest:4 -o five.json")
+@takes("Instance", Options.model_fields)
+def generate(
+    n_adns: Annotated[str, typer.Argument(metavar="N", help="number of active distribution networks")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="file to write", show_default="standard output")
+    ] = None,
+    seed: Annotated[str, typer.Option(help="of all that is drawn", metavar="INTEGER")] = "0",
+    **given: str,
+) -> int:
+    """Generate an instance: the IEEE 30-bus network above N IEEE 33-bus ADNs."""
+    order = read(Spec, {"n_adns": n_adns, "seed": seed})
+    options = read(Options, given)
+    case = instance(order.n_adns, seed=order.seed, **options.model_dump())
+    if output is None:
+        print(case.to_json())
+        return 0
+    write_whole(output, case.to_json() + "\n")
+    _show(
+        {
+            "instance": case.digest(),
+            "ADNs": case.n_adns,
+            "trade arcs": len(case.arcs),
+            "hours": case.hours,
+            "file": output,
+        }
+    )
+    return 0
+
+
+@command(epilog="Example: tso-dso solve five.json --gap 1e-3 -o out/")
+@takes("Solution", Settings.model_fields)
+def solve(
+    instance_file: Annotated[Path, typer.Argument(metavar="FILE", help="instance written by generate")],
+    output: Output,
+    **given: str,
+) -> int:
+    """Solve an instance: writes row.json, certificate.json and schedule.csv.
+
+    Exit status 0: certified to the gap asked for. 1: solved, but not certified.
+    """
+    from pydantic_core import to_json
+
+    from benchmarks import runner
+
+    case = Instance.read(instance_file)
+    settings = read(Settings, given)
+    runner.check(settings)
+    with staged(output) as stage:
+        with _phases() as tell:
+            recorder = runner.Recorder(tell)
+            order = runner.order_of(settings)
+            measured = runner.measure(case, settings, recorder)
+            row = recorder.row(**order, run_id=identify(case.digest(), settings))
+        (stage / "row.json").write_text(row.model_dump_json(indent=1) + "\n", "utf-8")
+        certificate = to_json(measured.certificate.to_dict(), indent=1, inf_nan_mode="null", fallback=_plain)
+        (stage / "certificate.json").write_bytes(certificate + b"\n")
+        if measured.schedule is not None:
+            measured.schedule.to_csv(stage / "schedule.csv", index=False)
+    if measured.schedule is None:
+        (output / "schedule.csv").unlink(missing_ok=True)  # of an earlier solve
+    shown = "status message objective bound bound_by gap follower_regret cone_violation shed_mwh"
+    times = "build_s compile_s solve_s certify_s peak_mb"
+    _show({name: getattr(row, name) for name in f"{shown} {times}".split()} | {"folder": output})
+    return 0 if row.status == "certified" else 1
+
+
+@command(epilog="Example: tso-dso sweep --adns 1,2,5,10 --seeds 3 --partners nearest:4,complete -o results/")
+@takes("Solution", SWEEP_SETTINGS)
+@takes("Instance", Options.model_fields)
+def sweep(
+    adns: Annotated[str, typer.Option(help="numbers of ADNs, separated by commas", metavar="N,N,...")],
+    output: Output,
+    seeds: Annotated[str, typer.Option(help="how many seeds, from 0 up", metavar="INTEGER")] = "1",
+    **given: str,
+) -> int:
+    """Run many sizes and seeds, each apart under its limits; resumes where it stopped.
+
+    Every option below takes several values, separated by commas: all combinations run.
+    Appends one line a run to rows.jsonl; a run that fails is a line with its status.
+    """
+    from benchmarks import runner
+    from benchmarks.sweep import in_order
+    from benchmarks.sweep import sweep as run_all
+
+    specs = in_order(list(_specs(adns, seeds, given)))
+    for settings in {spec.settings for spec in specs}:
+        runner.check(settings)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the running child is ended too
+    measured_at: set[str | None] = set()
+    with _runs(specs) as show:
+
+        def watch(spec: Spec, news: dict[str, Any]) -> None:
+            if "resumed" in news:
+                measured_at.add(news["resumed"])
+            show(spec, news)
+
+        rows = run_all(specs, output, watch)
+    path = output / "rows.jsonl"
+    err.print(f"{len(rows)} runs added to {path}, {len(specs) - len(rows)} were there")
+    here = runner.surroundings()["commit"]
+    other = sorted(c for c in measured_at if c and (c != here or c.endswith("-changed")))
+    if other:
+        err.print(
+            f"Some were there from other code, commit {', '.join(other)}; remove {path} to measure anew"
+        )
+    return 0
+
+
+def _specs(adns: str, seeds: str, given: Mapping[str, str | None]) -> Iterator[Spec]:
+    """All combinations of what the command line lists. Raises InputError."""
+    count = seeds if seeds.isascii() and seeds.isdigit() else "0"
+    if not 1 <= int(count) <= 10_000:
+        raise InputError("seeds", seeds, "a whole number from 1 to 10000")
+    lists = {name: texts.split(",") for name, texts in given.items() if texts is not None}
+    for values in itertools.product(*lists.values()):
+        chosen = dict(zip(lists, values, strict=True))
+        options = read(Options, {name: text for name, text in chosen.items() if name in Options.model_fields})
+        settings = {name: text for name, text in chosen.items() if name not in Options.model_fields}
+        for seed in range(int(count)):
+            for n_adns in adns.split(","):
+                yield read(Spec, settings | {"n_adns": n_adns, "seed": seed, "options": options})
+
+
+@command(epilog="Example: tso-dso report results/ -o reports/latest/")
+def report(
+    results: Annotated[Path, typer.Argument(metavar="RESULTS", help="folder written by sweep")],
+    output: Output,
+) -> int:
+    """Write the scaling report of a sweep: index.html and report.md with figures and data."""
+    from reports import ReportError, write_report
+
+    with _spinner() as progress:
+        progress.add_task("report", total=None)
+        try:
+            page = write_report(results, output)
+        except ReportError as error:
+            raise InputError(error.field, error.value, error.allowed) from None
+    _show({"report": page})
+    return 0
+
+
+def _show(facts: Mapping[str, Any]) -> None:
+    """Facts as a table on a terminal, as plain lines on a pipe; what is not known is left out."""
+    known = {name: _text(value) for name, value in facts.items() if value not in (None, "")}
+    if not out.is_terminal:
+        for name, text in known.items():
+            print(f"{name}: {text}")
+        return
+    table = Table(show_header=False)
+    for name, text in known.items():
+        table.add_row(name, text)
+    out.print(table)
+
+
+def _plain(value: Any) -> Any:
+    """A numpy scalar as Python's own."""
+    return value.item()
+
+
+def _text(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _spinner(*more: Any) -> Progress:
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), *more, TimeElapsedColumn())
+    return Progress(*columns, console=err, transient=True, disable=not err.is_terminal)
+
+
+@contextmanager
+def _phases() -> Iterator[Callable[[dict[str, Any]], None]]:
+    """A progress bar over the phases of one solve."""
+    phases = ("build", "compile", "solve", "certify")
+    with _spinner(BarColumn(), MofNCompleteColumn()) as progress:
+        task = progress.add_task("start", total=len(phases))
+
+        def tell(news: dict[str, Any]) -> None:
+            if "phase" in news:
+                progress.update(task, description=news["phase"], completed=phases.index(news["phase"]))
+            elif "progress" in news:
+                progress.update(task, description=f"solve: {news['progress']}")
+
+        yield tell
+
+
+RUN_COLUMNS = "n_adns seed partners method mode status gap solve_s total_s peak_mb message".split()
+TABLE_COLUMNS = "n_adns seed partners method status gap total_s peak_mb".split()  # what 80 characters hold
+
+
+@contextmanager
+def _runs(specs: list[Spec]) -> Iterator[Callable[[Spec, dict[str, Any]], None]]:
+    """A progress bar over the runs of a sweep, then their table; on a pipe, a line for each as it ends."""
+    rows: list[Row] = []
+    with _spinner(BarColumn(), MofNCompleteColumn()) as progress:
+        task = progress.add_task("start", total=len(specs))
+
+        def watch(spec: Spec, news: dict[str, Any]) -> None:
+            if "row" in news:
+                rows.append(news["row"])
+                if not out.is_terminal:
+                    header = ["\t".join(RUN_COLUMNS)] if len(rows) == 1 else []
+                    print(*header, "\t".join(_cells(rows[-1], RUN_COLUMNS)), sep="\n", flush=True)
+            if "row" in news or "resumed" in news:
+                progress.advance(task)
+            elif "phase" in news or "progress" in news:
+                doing = news.get("phase") or news["progress"]
+                about = f"N={spec.n_adns} seed={spec.seed} {spec.options.partners} {spec.method}: {doing}"
+                progress.update(task, description=about)
+
+        yield watch
+    if out.is_terminal and rows:
+        table = Table(*TABLE_COLUMNS, show_edge=False)
+        for row in rows:
+            table.add_row(*_cells(row, TABLE_COLUMNS))
+        out.print(table)
+        for row in rows:
+            if row.status not in ("certified", "gap_limit"):
+                out.print(f"N={row.n_adns} seed={row.seed} {row.status}: {row.message}", markup=False)
+
+
+def _cells(row: Row, names: list[str]) -> list[str]:
+    values = [getattr(row, name) for name in names]
+    return [
+        "" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
+        for value in values
+    ]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The console script; ``arguments`` are those of the process if not given."""
+    try:
+        status = app(arguments or sys.argv[1:] or ["--help"], prog_name="tso-dso", standalone_mode=False)
+    except InputError as error:
+        line = str(error)
+    except typer.TyperException as error:
+        line = " ".join(error.format_message().split())
+    except OSError as error:  # a disk that fills up, a folder taken away meanwhile
+        line = str(InputError("file", error.filename or "", error.strerror or str(error)))
+    else:
+        sys.exit(status)
+    print(f"error: {line}", file=sys.stderr)
+    sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()
