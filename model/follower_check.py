@@ -1,6 +1,7 @@
 """The follower stated a second time, from the instance alone and in MW, for the certificate.
 
 Deliberately shares no line with ``dc_flow`` or with the methods: it is what they are checked against.
+scipy's ``linprog`` is HiGHS underneath, reached by other code with another statement of the problem.
 """
 
 import math
@@ -16,36 +17,57 @@ Array = np.ndarray
 
 
 class FollowerCheck:
-    """The follower stated again, in MW and from the instance alone, at the schedule's boundary power.
+    """A schedule's follower side against the follower restated, at the schedule's boundary power.
 
-    ``regret``: cost of the schedule's dispatch above the optimum, in $. ``price_regret``: how far the dual
-    objective that the schedule's prices alone support stays below the optimum, in $ (infinite for a price
-    outside [-spill, voll]). ``imbalance_mw``: largest nodal imbalance of the schedule's dispatch.
+    ``regret``: largest distance, in $, between the cost of the schedule's dispatch and the optimum of
+    an hour (of all hours together with ramps). ``price_regret``: how far the dual objective that the
+    schedule's prices alone support stays below the optimum, in $ (infinite for a price outside
+    [-spill, voll]).
+    ``imbalance_mw`` and ``excess_mw``: by how much the dispatch misses the balance of a bus or a rating,
+    block, ramp or sign. NaN, which passes no check, where an optimum could not be found.
     """
 
     def __init__(self, instance: Instance, schedule: Schedule):
         net, hours = instance.transmission, instance.hours
-        row = {bus.bus_i: n for n, bus in enumerate(net.buses)}
-        load = np.array([bus.pd_mw for bus in net.buses], dtype=float)
+        follower = FollowerRestated(instance)
+        load = follower.native.copy()
         for feeder, f in zip(instance.feeders, schedule.feeders, strict=True):
-            load[row[feeder.host_bus]] += f.P_boundary
-        self._incidence(instance, row)
-        injection = schedule.shed - schedule.spill - self.outflow @ schedule.theta
+            load[follower.row[feeder.host_bus]] += f.P_boundary
+        injection = schedule.shed - schedule.spill - follower.outflow @ schedule.theta
         for gen, dispatch in zip(net.gens, schedule.pg, strict=True):
-            injection[row[gen.gen_bus]] += dispatch.sum(axis=0)
+            injection[follower.row[gen.gen_bus]] += dispatch.sum(axis=0)
         self.imbalance_mw = float(np.abs(injection - load).max())
 
         ramping = any(gen.ramp_mw_per_h is not None for gen in net.gens)
         groups = [range(hours)] if ramping else [range(t, t + 1) for t in range(hours)]
-        phi = [self._optimal_cost(instance, load, group) for group in groups]
+        phi = [follower.optimal_cost(load[:, list(group)]) for group in groups]
         cost = schedule.generation_cost()
-        dual = [self._price_value(instance, load, schedule.lam, group) for group in groups]
-        self.regret = max(sum(cost[t] for t in group) - best for group, best in zip(groups, phi, strict=True))
-        self.price_regret = max(best - value for best, value in zip(phi, dual, strict=True))
-        self.scale = max(max(phi), 1.0)
+        dual = [follower.price_value(load[:, list(group)], schedule.lam[:, list(group)]) for group in groups]
+        spent = np.array([sum(cost[t] for t in group) for group in groups])
+        self.regret = float(np.max(np.abs(spent - phi)))
+        self.price_regret = float(np.max(np.array(phi) - dual))
+        self.scale = float(np.max([*phi, 1.0]))
+        self.excess_mw = self._excess(instance, follower, schedule)
 
-    def _incidence(self, instance: Instance, row: dict[int, int]) -> None:
+    @staticmethod
+    def _excess(instance: Instance, follower: "FollowerRestated", schedule: Schedule) -> float:
+        flow = np.abs(follower.flow @ schedule.theta) - follower.rate[:, None]
+        blocks = np.vstack(schedule.pg)
+        beyond = [flow, blocks - follower.block_width[:, None], -blocks, -schedule.shed, -schedule.spill]
+        for gen, dispatch in zip(instance.transmission.gens, schedule.pg, strict=True):
+            if gen.ramp_mw_per_h is not None:
+                beyond.append(np.abs(np.diff(dispatch.sum(axis=0)))[None, :] - gen.ramp_mw_per_h)
+        return float(np.max(np.concatenate([part.ravel() for part in beyond])))
+
+
+class FollowerRestated:
+    """The follower's matrices in MW and $/MWh; ``native`` is (bus, hour) without ADNs."""
+
+    def __init__(self, instance: Instance):
         net = instance.transmission
+        self.net = net
+        self.row = row = {bus.bus_i: n for n, bus in enumerate(net.buses)}
+        self.native = np.array([bus.pd_mw for bus in net.buses], dtype=float)
         n, n_lines = len(net.buses), len(net.branches)
         ends = np.array([[row[k.f_bus], row[k.t_bus]] for k in net.branches], dtype=int).reshape(-1, 2)
         number = np.arange(n_lines)
@@ -63,19 +85,19 @@ class FollowerCheck:
         self.at = csr_array((np.ones(len(blocks)), position), shape=(n, len(blocks)))
         self.ref = row[net.ref_bus]
 
-    def _limits(self, instance: Instance, group: range) -> tuple[csr_array, Array]:
-        """Rows ``G (pg, theta) <= h`` of the group's hours: line ratings and ramps."""
+    def _limits(self, hours: int) -> tuple[csr_array, Array]:
+        """Rows ``G (pg, theta) <= h`` of some hours in a row: line ratings and ramps."""
         n_blocks, n = len(self.block_cost), self.flow.shape[1]
         one = hstack([csr_array((len(self.rate), n_blocks)), self.flow])
         both = vstack([one, -one])
-        rows, limits = [block_diag([both] * len(group))], [np.tile(self.rate, 2 * len(group))]
+        rows, limits = [block_diag([both] * hours)], [np.tile(self.rate, 2 * hours)]
         width = n_blocks + n
         first = 0
-        for gen in instance.transmission.gens:
+        for gen in self.net.gens:
             last = first + len(gen.blocks)
             if gen.ramp_mw_per_h is not None:
-                for step in range(len(group) - 1):
-                    change = np.zeros(width * len(group))
+                for step in range(hours - 1):
+                    change = np.zeros(width * hours)
                     change[step * width + first : step * width + last] = -1.0
                     change[(step + 1) * width + first : (step + 1) * width + last] = 1.0
                     rows.append(csr_array(np.vstack([change, -change])))
@@ -90,10 +112,10 @@ class FollowerCheck:
             box.append((0.0, 0.0) if i == self.ref else (None, None))
         return box
 
-    def _optimal_cost(self, instance: Instance, load: Array, group: range) -> float:
-        """phi of the group's hours: min cost over (pg, theta) and then (shed, spill), hour by hour."""
-        net, hours, n = instance.transmission, len(group), self.flow.shape[1]
-        G, h = self._limits(instance, group)
+    def optimal_cost(self, load: Array) -> float:
+        """phi of some hours in a row: min cost over (pg, theta) and then (shed, spill), hour by hour."""
+        net, hours, n = self.net, load.shape[1], self.flow.shape[1]
+        G, h = self._limits(hours)
         balance = block_diag([hstack([self.at, -self.outflow])] * hours)
         slack = block_diag([hstack([identity(n), -identity(n)])] * hours)
         G = csr_array((G.data, G.indices, G.indptr), shape=(G.shape[0], G.shape[1] + slack.shape[1]))
@@ -104,24 +126,23 @@ class FollowerCheck:
             G,
             h,
             csr_array(hstack([balance, slack])),
-            load[:, list(group)].T.ravel(),
+            load.T.ravel(),
             bounds=self._box() * hours + [(0.0, None)] * (2 * n * hours),
             method="highs",
         )
         return float(result.fun) if result.status == 0 else math.nan
 
-    def _price_value(self, instance: Instance, load: Array, lam: Array, group: range) -> float:
+    def price_value(self, load: Array, prices: Array) -> float:
         """The dual objective at given prices: lam load plus the least of cost minus revenue."""
-        net = instance.transmission
-        prices = lam[:, list(group)]
+        net = self.net
         slack = 1e-7 * net.voll_per_mwh
         if prices.min() < -net.spill_per_mwh - slack or prices.max() > net.voll_per_mwh + slack:
             return -math.inf
-        G, h = self._limits(instance, group)
+        G, h = self._limits(load.shape[1])
         cost = np.concatenate(
             [np.concatenate([self.block_cost - self.at.T @ p, self.outflow.T @ p]) for p in prices.T]
         )
-        least = linprog(cost, G, h, bounds=self._box() * len(group), method="highs")
+        least = linprog(cost, G, h, bounds=self._box() * load.shape[1], method="highs")
         if least.status != 0:
             return -math.inf
-        return float(np.sum(prices * load[:, list(group)]) + least.fun)
+        return float(np.sum(prices * load) + least.fun)

@@ -71,6 +71,18 @@ class Multipliers:
     mu_ramp: dict[tuple[int, int], tuple[VarData, VarData]]
 
 
+def check_provable(data: TransmissionData) -> None:
+    """Raises InputError where no multiplier bound can be proven: a rating, ramp or block of zero."""
+    limits = {
+        "rate_a_mw": data.rate,
+        "ramp_mw_per_h": tuple(data.ramp.values()),
+        "p_max_mw": tuple(data.block_width.values()),
+    }
+    for field, values in limits.items():
+        if min(values, default=1.0) <= 0:
+            raise InputError(field, min(values), "more than 0, or no multiplier bound can be proven")
+
+
 def derive_conditions(f: pyo.Block, boundary: list[pyo.Var]) -> Multipliers:
     """Apply ``core.kkt`` to the follower with the boundary power as given data.
 
@@ -163,13 +175,7 @@ def congestion_rent(data: TransmissionData, load: LoadBox, hours: range) -> dict
 def complementary_pairs(
     f: pyo.Block, data: TransmissionData, mult: Multipliers, load: LoadBox, hours: range
 ) -> list[Pair]:
-    """Every complementarity of the follower with its certified bounds; boxes all multipliers too.
-
-    Raises InputError where a bound cannot be proven (a rating, ramp or block of zero).
-    """
-    for field, values in (("rate_a_mw", data.rate), ("ramp_mw_per_h", tuple(data.ramp.values()))):
-        if min(values, default=1.0) <= 0:
-            raise InputError(field, min(values), "more than 0, or no multiplier bound can be proven")
+    """Every complementarity of the follower with its certified bounds; boxes all multipliers too."""
     rent = congestion_rent(data, load, hours)
     pairs = []
 

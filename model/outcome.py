@@ -1,8 +1,24 @@
-"""What a solver or method returns: a point, a bound, and the dual vectors behind the bound."""
+"""What a solver or method returns: a point, a bound, and what proves the bound."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
+
+from model.price_hull import Leaf, Region
+
+
+@dataclass(frozen=True, eq=False)
+class Bounded:
+    """A part of the loads with a dual vector of its hull program, see ``model.price_hull.hull``.
+
+    ``bound``: what the search made of it, in $.
+    """
+
+    chosen: dict[int, tuple[Leaf, ...]]
+    known: dict[int, tuple[Region, ...]]
+    row_duals: np.ndarray
+    cone_duals: np.ndarray
+    bound: float
 
 
 @dataclass(frozen=True)
@@ -10,16 +26,17 @@ class Outcome:
     """One solve, before anybody checked it.
 
     ``status``: ``solved`` (ended by itself), ``time_limit``, ``memory_limit``, ``infeasible`` or
-    ``error``. ``x``: a point of the program (one value a column) or None. ``bound``: the solver's own
-    lower bound in $. ``row_duals`` and ``cone_duals``: dual vectors of the program's relaxation, from
-    which the certificate recomputes a bound; None where the solver gives none. ``nodes``:
-    branch-and-bound nodes.
+    ``error``. ``x``: a point of the program (one value a column) or None. ``bound``: a lower bound in $
+    for which there is only the solver's word, or None. ``parts``: parts that together cover all loads of
+    the ADNs, each with the dual vector from which the certificate recomputes a bound; one without chosen
+    leaves is the relaxation itself; empty where the solver gives no dual vector. ``trees``: the leaves by
+    hour that the parts refer to or that were split off theirs. ``nodes``: branch-and-bound nodes.
     """
 
     status: str
     x: np.ndarray | None = None
     bound: float | None = None
-    row_duals: np.ndarray | None = None
-    cone_duals: np.ndarray | None = None
+    parts: tuple[Bounded, ...] = ()
+    trees: dict[int, tuple[Leaf, ...]] = field(default_factory=dict)
     nodes: int = 0
     message: str = ""

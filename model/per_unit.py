@@ -14,7 +14,7 @@ class FeederData:
     """One feeder in per unit. Dicts are keyed by bus, by child bus for branches, or by device.
 
     ``root_capacity`` bounds the power through the root's branches; ``output`` and
-    ``consumption`` bound what a load bus can ever produce or use in an hour.
+    ``intake`` bound what a load bus can ever give or take in an hour.
     """
 
     root: int
@@ -41,7 +41,7 @@ class FeederData:
     bess_efficiency: tuple[tuple[float, float], ...]
     bess_wear: tuple[float, ...]
     output: dict[int, float]
-    consumption: dict[int, float]
+    intake: dict[int, float]
 
     @property
     def root_capacity(self) -> float:
@@ -55,7 +55,7 @@ class FeederData:
     @property
     def bought_capacity(self) -> float:
         """Most an ADN can buy from others; the root's capacity where it has no peer."""
-        return sum(self.consumption[i] for i in self.peers) or self.root_capacity
+        return sum(self.intake[i] for i in self.peers) or self.root_capacity
 
     def boundary_box(self, t: int) -> tuple[float, float]:
         """Least and most power the root can take in hour t: loads, devices, losses, ratings."""
@@ -98,6 +98,12 @@ def feeder_data(feeder: Feeder, base_mva: float) -> FeederData:
     pd = {j: tuple(p / base_mva for p in loads[j].pd_mw) for j in parents}
     pv_rating = tuple(pv.s_mva / base_mva for pv in feeder.pv)
     bess_power = tuple(b.p_max_mw / base_mva for b in feeder.bess)
+    output = {
+        i: sum(pv_rating[k] for k in pv_at[i]) + sum(bess_power[k] for k in bess_at[i])
+        for i in feeder.load_buses
+    }
+    # A bus takes its load and its battery's charge, and no more than its output to pass on to the grid.
+    intake = {i: max(pd[i]) + sum(bess_power[k] for k in bess_at[i]) + output[i] for i in feeder.load_buses}
     return FeederData(
         root=feeder.root_bus,
         buses=tuple(parents),
@@ -122,11 +128,8 @@ def feeder_data(feeder: Feeder, base_mva: float) -> FeederData:
         bess_energy=tuple(b.energy_mwh / base_mva for b in feeder.bess),
         bess_efficiency=tuple((b.efficiency_charge, b.efficiency_discharge) for b in feeder.bess),
         bess_wear=tuple(b.wear_per_mwh * base_mva for b in feeder.bess),
-        output={
-            i: sum(pv_rating[k] for k in pv_at[i]) + sum(bess_power[k] for k in bess_at[i])
-            for i in feeder.load_buses
-        },
-        consumption={i: max(pd[i]) + sum(bess_power[k] for k in bess_at[i]) for i in feeder.load_buses},
+        output=output,
+        intake=intake,
     )
 
 

@@ -159,10 +159,14 @@ class LinearMap:
         coefficients[columns] = values
         return coefficients, constant
 
-    def value(self, expression: Any, x: Array) -> float:
-        """An affine expression at a point of the program."""
-        columns, values, constant = self._terms(expression)
-        return float(x[columns] @ values) + constant
+    def matrix(self, expressions: Iterable[Any]) -> tuple[csr_array, Array]:
+        """Coefficients of many affine expressions, one a row, and their constants."""
+        rows, constants = _Triplets(), []
+        for expression in expressions:
+            columns, values, constant = self._terms(expression)
+            rows.add(columns, values)
+            constants.append(constant)
+        return rows.matrix(self.n_columns), np.array(constants)
 
     def _terms(self, expression: Any) -> tuple[Array, Array, float]:
         repn = self.visitor.walk_expression(expression)

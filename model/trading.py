@@ -16,17 +16,17 @@ from model.per_unit import FeederData, price
 def add_account_variables(b: pyo.Block, data: FeederData, hours: range) -> None:
     """Purchases and sales of every load bus, each in a finite box.
 
-    Nobody exports more than its devices can give: a limit of the model. All other upper
-    bounds follow from it, the accounts and the rows of the binaries.
+    Nobody exports more to the grid than its devices can give: a limit of the model. All other
+    upper bounds follow from it, the accounts and the rows of the binaries.
     """
 
-    def most_imported(b: pyo.Block, i: int, t: int) -> tuple[float, float]:
-        return 0, data.consumption[i] + data.output[i]
+    def intake_box(b: pyo.Block, i: int, t: int) -> tuple[float, float]:
+        return 0, data.intake[i]
 
-    b.grid_import = pyo.Var(data.load_buses, hours, bounds=most_imported)
+    b.grid_import = pyo.Var(data.load_buses, hours, bounds=intake_box)
     b.grid_export = pyo.Var(data.sellers, hours, bounds=lambda b, i, t: (0, data.output[i]))
-    for name in ("buy_in", "buy_out"):
-        setattr(b, name, pyo.Var(data.peers, hours, bounds=lambda b, i, t: (0, data.consumption[i])))
+    b.buy_in = pyo.Var(data.peers, hours, bounds=intake_box)
+    b.buy_out = pyo.Var(data.peers, hours, bounds=intake_box)
     for name in ("sell_in", "sell_out"):
         setattr(b, name, pyo.Var(data.sellers, hours, bounds=lambda b, i, t: (0, data.output[i])))
     b.selling = pyo.Var(data.sellers, hours, domain=pyo.Binary)
@@ -68,7 +68,7 @@ def add_sell_or_buy(b: pyo.Block, data: FeederData, hours: range) -> None:
 
     @b.Constraint(data.sellers, hours)
     def buying_limit(b, i, t):
-        most = data.consumption[i]
+        most = data.intake[i]
         return b.buy_in[i, t] + b.buy_out[i, t] + most * b.selling[i, t] <= most
 
 

@@ -7,11 +7,14 @@ import pytest
 from toys import toy
 
 from generators import instance
-from model.certificate import certify, safe_bound
+from model.bounds import safe_bound
+from model.certificate import certify
+from model.follower_check import FollowerRestated
 from model.outcome import Outcome
 from model.program import compile_model
 from model.schemes import build
 from model.solvers import solve
+from model.solvers.relaxation import solve_relaxation
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +69,82 @@ def test_a_change_in_one_place_is_rejected_and_named(solved, what):
     assert check_name in certificate.message
 
 
+def _failed(problem, program, outcome, x):
+    certificate = certify(problem, program, replace(outcome, x=x), 1e-4)
+    assert certificate.status == "error"
+    return {check.name for check in certificate.checks if not check.passed}
+
+
+def test_a_balanced_but_dear_dispatch_is_rejected(solved):
+    """One block down, the next block of the same unit up: nothing is wrong but the cost."""
+    problem, program, outcome = solved
+    x = outcome.x.copy()
+    number = program.objective_map.number
+    cheap, dear = (number[id(problem.m.follower.pg[0, k, 0])] for k in (0, 1))
+    x[cheap] -= 0.01
+    x[dear] += 0.01
+    failed = _failed(problem, program, outcome, x)
+    assert "follower's dispatch is optimal" in failed
+    assert not failed & {"follower's balance", "follower's limits", "prices are dual optimal"}
+
+
+def test_a_dispatch_cheaper_than_the_optimum_is_rejected(solved):
+    problem, program, outcome = solved
+    x = outcome.x.copy()
+    x[program.objective_map.number[id(problem.m.follower.pg[0, 0, 0])]] -= 0.01
+    assert "follower's dispatch is optimal" in _failed(problem, program, outcome, x)
+
+
+def test_a_dispatch_beyond_a_block_is_rejected(solved):
+    problem, program, outcome = solved
+    x = outcome.x.copy()
+    x[program.objective_map.number[id(problem.m.follower.pg[0, 0, 0])]] += 1.0
+    assert {"follower's limits", "boxes"} <= _failed(problem, program, outcome, x)
+
+
+def test_an_objective_that_is_not_the_payments_is_rejected(solved):
+    """The linear objective holds multipliers; the payments do not."""
+    problem, program, outcome = solved
+    x = outcome.x.copy()
+    mu = problem.multipliers.mu_flow[0, 0][0]
+    x[program.objective_map.number[id(mu)]] += 1.0
+    failed = _failed(problem, program, outcome, x)
+    assert "objective" in failed and "prices are dual optimal" not in failed
+
+
+def test_both_members_of_a_special_ordered_set_are_rejected():
+    problem = build(toy(1, 2), mode="sos1")
+    program = compile_model(problem.m)
+    outcome = solve(problem, program, "auto", 0.05)
+    x = outcome.x.copy()
+    x[program.sos1[0]] = 0.5 * program.upper[program.sos1[0]]
+    assert "special ordered sets" in _failed(problem, program, outcome, x)
+
+
+def test_a_check_that_cannot_be_made_is_not_passed(solved, monkeypatch):
+    """Where the independent follower has no answer in a later hour, nothing is certified."""
+    problem, program, outcome = solved
+    answer = FollowerRestated.optimal_cost
+    calls = []
+
+    def sometimes(self, load):
+        calls.append(load)
+        return float("nan") if len(calls) % 4 == 3 else answer(self, load)
+
+    monkeypatch.setattr(FollowerRestated, "optimal_cost", sometimes)
+    assert certify(problem, program, outcome, 1e-4).status == "error"
+
+
+def test_ramps_enter_the_independent_follower():
+    loose = toy(1, 4, load_mw=9.0)
+    gens = tuple(gen.model_copy(update={"ramp_mw_per_h": 0.5}) for gen in loose.transmission.gens)
+    tight = loose.model_copy(update={"transmission": loose.transmission.model_copy(update={"gens": gens})})
+    free, held = FollowerRestated(loose), FollowerRestated(tight)
+    apart = sum(free.optimal_cost(free.native[:, [t]]) for t in range(4))
+    assert free.optimal_cost(free.native) == pytest.approx(apart)
+    assert held.optimal_cost(held.native) > apart + 1
+
+
 def test_a_claimed_bound_above_the_objective_is_rejected(solved):
     problem, program, outcome = solved
     certificate = certify(problem, program, replace(outcome, bound=1e6), 1e-4)
@@ -86,7 +165,7 @@ def test_a_price_that_is_not_dual_optimal_is_rejected_though_the_dispatch_is_rig
 
 def test_nothing_is_certified_without_a_bound_or_a_point(solved):
     problem, program, outcome = solved
-    blind = replace(outcome, bound=None, row_duals=None, cone_duals=None)
+    blind = replace(outcome, bound=None, parts=())
     assert certify(problem, program, blind, 1e-4).status == "gap_limit"
     assert certify(problem, program, Outcome("solved"), 1e-4).status == "error"
     assert (
@@ -99,11 +178,12 @@ def test_the_safe_bound_stays_below_the_optimum_for_any_dual_vector(solved, nois
     problem, program, outcome = solved
     best = certify(problem, program, outcome, 1e-4)
     relaxed = program.relaxed()
+    root = outcome.parts[0]
     rng = np.random.default_rng(int(noise * 1e6))
     for _ in range(25):
-        y = outcome.row_duals * (1 + noise * rng.standard_normal(len(outcome.row_duals)))
+        y = root.row_duals * (1 + noise * rng.standard_normal(len(root.row_duals)))
         y += noise * rng.standard_normal(len(y))
-        z = outcome.cone_duals + noise * rng.standard_normal(len(outcome.cone_duals))
+        z = root.cone_duals + noise * rng.standard_normal(len(root.cone_duals))
         assert safe_bound(relaxed, y, z) <= best.objective
     assert safe_bound(relaxed, 0 * y, 0 * z) <= best.objective
 
@@ -111,6 +191,8 @@ def test_the_safe_bound_stays_below_the_optimum_for_any_dual_vector(solved, nois
 def test_the_safe_bound_loses_less_than_a_millionth():
     problem = build(instance(1))
     program = compile_model(problem.m)
-    outcome = solve(problem, program, "auto")
-    safe = safe_bound(program.relaxed(), outcome.row_duals, outcome.cone_duals)
-    assert 0 <= outcome.bound - safe < 1e-6 * abs(outcome.bound)
+    relaxed = program.relaxed()
+    result = solve_relaxation(relaxed)
+    value = relaxed.objective(result.x)
+    safe = safe_bound(relaxed, result.row_duals, result.cone_duals)
+    assert 0 <= value - safe < 1e-6 * abs(value)

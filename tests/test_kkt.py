@@ -9,7 +9,7 @@ from generators import instance
 from model.data import InputError
 from model.program import compile_model
 from model.schemes import build
-from model.solvers.follower import respond
+from model.solvers.follower import Follower
 
 
 def _at_random_loads(case, mode="big_m", n=6):
@@ -22,7 +22,7 @@ def _at_random_loads(case, mode="big_m", n=6):
         x = np.zeros(len(program.c))
         share = rng.choice([0.0, 1.0, rng.uniform()], len(boundary))
         x[boundary] = program.lower[boundary] + share * (program.upper - program.lower)[boundary]
-        yield problem, program, respond(problem, program, x)
+        yield problem, program, Follower(problem, program)(x)
 
 
 CASES = {
@@ -52,6 +52,36 @@ def test_optimal_multipliers_satisfy_every_condition_within_their_boxes(name, mo
             columns = program.column(component.name)
             assert (x[columns] >= program.lower[columns] - 1e-9).all()
             assert (x[columns] <= program.upper[columns] + 1e-9).all()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_no_optimal_multiplier_exceeds_its_certified_bound(name):
+    """The largest value of each of many multipliers over the whole optimal face, its box taken away."""
+    rng = np.random.default_rng(5)
+    tried = 0
+    for problem, program, x in _at_random_loads(CASES[name](), n=4):
+        f, number = problem.m.follower, program.objective_map.number
+        columns = np.concatenate([program.column(v.name) for v in (f.kkt.gamma, f.kkt.alpha)])
+        prices = program.column(f.kkt.gamma.name)
+        rows = program.rows["follower.kkt.stationarity_conditions"]
+        lower, upper = np.zeros(len(program.c)), np.full(len(program.c), np.inf)
+        lower[prices] = -np.inf
+        slack, constant = program.objective_map.matrix([pair.slack for pair in problem.pairs])
+        for pair, left in zip(problem.pairs, slack @ x + constant, strict=True):
+            if left > 1e-7:
+                upper[number[id(pair.multiplier)]] = 0.0
+        A, b = program.A[rows][:, columns], program.row_lower[rows]
+        bounds = np.column_stack([lower[columns], upper[columns]])
+        candidates = columns[upper[columns] > 0]
+        for column in rng.choice(candidates, min(12, len(candidates)), replace=False):
+            for sign in (1.0, -1.0) if column in prices else (1.0,):
+                cost = np.where(columns == column, -sign, 0.0)
+                face = linprog(cost, A_eq=A, b_eq=b, bounds=bounds, method="highs")
+                assert face.status == 0
+                limit = program.upper[column] if sign > 0 else -program.lower[column]
+                assert -face.fun <= limit + 1e-6 * max(1.0, abs(limit))
+                tried += 1
+    assert tried >= 20
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -103,7 +133,9 @@ def test_lam_is_the_cost_of_one_more_megawatt():
 
 
 def test_an_unprovable_bound_is_refused():
-    """A rating of zero has no rent bound: validation refuses it before a model could."""
-    case = toy(1, 1).to_json().replace('"rate_a_mw":8.0', '"rate_a_mw":0.0')
+    """A rating of zero has no rent bound (validation refuses it too, but the model must not rely on that)."""
+    case = toy(1, 1)
+    line = case.transmission.branches[0].model_copy(update={"rate_a_mw": 0.0})
+    net = case.transmission.model_copy(update={"branches": (line,)})
     with pytest.raises(InputError, match="rate_a_mw"):
-        type(toy(1, 1)).from_json(case)
+        build(case.model_copy(update={"transmission": net}))

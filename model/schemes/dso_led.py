@@ -75,6 +75,7 @@ def add_follower(
     hours: range,
 ) -> tuple[kkt.Multipliers, list[kkt.Pair]]:
     """The TSO's dispatch and its optimality conditions, complementarities left to the mode."""
+    kkt.check_provable(network)
     hosted = boundary.hosted(m, instance)
     m.follower = f = pyo.Block()
     add_redundant_boxes(f)

@@ -17,57 +17,57 @@ from model.solvers.linear import solve_linear
 KINK = 1e-7
 
 
-def respond(problem: Problem, program: Program, x: Array) -> Array | None:
-    """A copy of x with the follower's dispatch, optimistic prices and complementarity columns filled in.
+class Follower:
+    """The follower of one problem, ready to answer many points of its program."""
 
-    None where the follower's program has no solution (it always has one within the boxes).
-    """
-    f = problem.m.follower
-    x = x.copy()
-    dispatch = np.concatenate([program.column(v.name) for v in (f.pg, f.shed, f.spill, f.theta)])
-    rows = _rows(program, ["follower.nodal_balance", "follower.flow_limit", "follower.ramp_limit"])
-    x[dispatch] = 0.0
-    shift = program.A[rows] @ x
-    cost, _ = program.objective_map.row(f.cost.expr)
-    primal = solve_linear(
-        cost[dispatch],
-        program.A[rows][:, dispatch],
-        program.row_lower[rows] - shift,
-        program.row_upper[rows] - shift,
-        program.lower[dispatch],
-        np.where(program.enforced_upper[dispatch], program.upper[dispatch], np.inf),
-    )
-    if primal.x is None:
-        return None
-    x[dispatch] = primal.x
-    priced = _optimistic_multipliers(problem, program, x)
-    return None if priced is None else MODES[problem.mode].complete(program, priced)
+    def __init__(self, problem: Problem, program: Program):
+        f, affine = problem.m.follower, program.objective_map
+        self.complete = MODES[problem.mode].complete
+        self.program = program
+        self.dispatch = np.concatenate([program.column(v.name) for v in (f.pg, f.shed, f.spill, f.theta)])
+        self.rows = _rows(program, ["follower.nodal_balance", "follower.flow_limit", "follower.ramp_limit"])
+        self.cost = affine.row(f.cost.expr)[0][self.dispatch]
+        self.multipliers = np.concatenate([program.column(v.name) for v in (f.kkt.gamma, f.kkt.alpha)])
+        self.stationarity = _rows(program, ["follower.kkt.stationarity_conditions"])
+        self.native = affine.row(sum(f.native_value.values()))[0][self.multipliers]
+        self.slack, self.slack_constant = affine.matrix([pair.slack for pair in problem.pairs])
+        self.priced = np.array([affine.number[id(pair.multiplier)] for pair in problem.pairs])
 
+    def __call__(self, x: Array) -> Array | None:
+        """A copy of x with the dispatch, optimistic prices and complementarity columns filled in.
 
-def _optimistic_multipliers(problem: Problem, program: Program, x: Array) -> Array | None:
-    """min payment over the multipliers that are dual feasible and complementary to the dispatch in x."""
-    f = problem.m.follower
-    affine = program.objective_map
-    multipliers = np.concatenate([program.column(v.name) for v in (f.kkt.gamma, f.kkt.alpha)])
-    rows = _rows(program, ["follower.kkt.stationarity_conditions"])
-    upper = program.upper.copy()
-    for pair in problem.pairs:
-        if affine.value(pair.slack, x) > KINK:
-            upper[affine.number[id(pair.multiplier)]] = 0.0
-    native, _ = affine.row(sum(f.native_value.values()))
-    result = solve_linear(
-        -native[multipliers],
-        program.A[rows][:, multipliers],
-        program.row_lower[rows],
-        program.row_upper[rows],
-        program.lower[multipliers],
-        upper[multipliers],
-    )
-    if result.x is None:
-        return None
-    x = x.copy()
-    x[multipliers] = result.x
-    return x
+        None where the follower's program has no solution (it always has one within the boxes).
+        """
+        program, own = self.program, self.dispatch
+        x = x.copy()
+        x[own] = 0.0
+        shift = program.A[self.rows] @ x
+        primal = solve_linear(
+            self.cost,
+            program.A[self.rows][:, own],
+            program.row_lower[self.rows] - shift,
+            program.row_upper[self.rows] - shift,
+            program.lower[own],
+            np.where(program.enforced_upper[own], program.upper[own], np.inf),
+        )
+        if primal.x is None:
+            return None
+        x[own] = primal.x
+        # The least payment is the most native value over the multipliers complementary to the dispatch.
+        upper = program.upper.copy()
+        upper[self.priced[self.slack @ x + self.slack_constant > KINK]] = 0.0
+        dual = solve_linear(
+            -self.native,
+            program.A[self.stationarity][:, self.multipliers],
+            program.row_lower[self.stationarity],
+            program.row_upper[self.stationarity],
+            program.lower[self.multipliers],
+            upper[self.multipliers],
+        )
+        if dual.x is None:
+            return None
+        x[self.multipliers] = dual.x
+        return self.complete(program, x)
 
 
 def _rows(program: Program, names: list[str]) -> Array:

@@ -28,12 +28,10 @@ def solve(
     if len(program.sos1) or program.bilinear:
         raise InputError("mode", problem.mode, "big_m with method highs: HiGHS has neither SOS1 nor products")
     started = time.monotonic()
-    start = auto.solve(problem, program, gap, time_limit_s, progress)
+    start = auto.welfare(problem, program, gap, time_limit_s, progress)
     if start.x is None:
         return start
     left = time_limit_s - (time.monotonic() - started)
     result = branch(program, start.x, gap, left, progress)
-    # The relaxation's dual vectors prove the bound without trust unless branching has proven more.
-    if result.bound is not None and start.bound is not None and result.bound > start.bound:
-        return replace(result, row_duals=start.row_duals, cone_duals=start.cone_duals)
-    return replace(result, bound=start.bound, row_duals=start.row_duals, cone_duals=start.cone_duals)
+    # The relaxation's dual vector proves its bound without trust; branching may have proven more.
+    return replace(result, parts=start.parts)

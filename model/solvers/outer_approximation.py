@@ -43,7 +43,7 @@ def branch(
         result = run(highs, ended - time.monotonic())
         info = highs.getInfo()
         nodes += max(int(info.mip_node_count), 0)
-        if result.status == "infeasible":
+        if result.status == "infeasible" and best is None:
             return Outcome("infeasible", nodes=nodes, message="HiGHS: outer approximation infeasible")
         if np.isfinite(info.mip_dual_bound):
             bound = max(bound, float(info.mip_dual_bound) + program.c0)
@@ -55,7 +55,8 @@ def branch(
         if value - bound <= gap * max(abs(value), 1.0):
             break
         if result.status != "solved" or result.x is None or time.monotonic() >= ended:
-            status = "time_limit" if time.monotonic() >= ended else result.status
+            ending = "solved" if best is not None else result.status
+            status = "time_limit" if time.monotonic() >= ended else ending
             break
         fresh = tangents(program, result.x, violated_only=True)
         if not len(fresh.rhs):

@@ -11,7 +11,7 @@ from pyomo.contrib.solver.common.results import SolutionStatus, TerminationCondi
 from model.outcome import Outcome
 from model.problem import Problem
 from model.program import Array, Program
-from model.solvers.follower import respond
+from model.solvers.follower import Follower
 
 STATUSES = {
     TerminationCondition.convergenceCriteriaSatisfied: "solved",
@@ -66,7 +66,7 @@ def _polished(problem: Problem, program: Program, x: Array, gap: float) -> Array
 
     These solvers keep the follower's conditions to a tolerance relative to costs of thousands of $.
     """
-    exact = respond(problem, program, x)
+    exact = Follower(problem, program)(x)
     if exact is None:
         return x
     worse = program.objective(exact) - program.objective(x)

@@ -66,6 +66,8 @@ def _solve_linear_part(program: Program, chosen: Array, time_limit_s: float) -> 
     x = np.zeros(len(program.c))
     row_duals = np.zeros(len(program.row_lower))
     cone_duals = np.zeros(len(program.cone_b))
+    if not chosen.any():
+        return RelaxationResult("solved", x, row_duals, cone_duals, 0, "HiGHS")
     A = program.A[:, chosen]
     rows = np.diff(A.indptr) > 0
     result = solve_linear(

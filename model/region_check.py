@@ -1,0 +1,159 @@
+"""What a bound over price regions rests on, checked from the instance: the regions and the cover.
+
+A bound proven in parts holds if (1) the parts together cover every load, and (2) on every explored
+leaf the payment is what its region says. For (2) the region's dispatch, affine in the load, must be
+feasible on the whole leaf and cost what the region's plane says: then phi is at most the plane
+there. If phi, solved apart, also equals the plane at a point inside the leaf, then, phi being convex,
+it equals it on the whole leaf, and its gradient, the price, is the region's.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+from scipy.optimize import linprog
+
+from model.data import Instance
+from model.follower_check import FollowerRestated
+from model.outcome import Bounded
+from model.price_hull import HourLoads, Leaf, chebyshev
+
+Array = np.ndarray
+
+# How far a region may be from the truth: dispatch in MW, cost relative to the hour's cost.
+POWER_MW = 1e-5
+COST = 1e-8
+
+
+def region_error(
+    instance: Instance, follower: FollowerRestated, hour: int, loads: HourLoads, leaf: Leaf
+) -> float:
+    """How much, in $, the payment on a leaf may differ from ``lam L``; infinite where that does not hold."""
+    region = leaf.region
+    centre, radius = chebyshev(leaf, loads.box)
+    if region is None or radius <= 0:
+        return np.inf
+    base = instance.base_mva
+    hosts = sorted({feeder.host_bus for feeder in instance.feeders})
+    at = [follower.row[i] for i in hosts]
+    n, n_blocks = len(follower.native), len(follower.block_cost)
+    pieces = np.split(np.column_stack([region.base, region.slope]), np.cumsum([n_blocks, n, n]))
+    pg, shed, spill = (base * piece for piece in pieces[:3])
+    theta = np.insert(pieces[3], follower.ref, 0.0, axis=0)
+
+    # Columns: at no load of the ADNs, then per p.u. of load at each host.
+    net = follower.at @ pg + shed - spill - follower.outflow @ theta
+    net[:, 0] -= follower.native[:, hour]
+    net[at, np.arange(1, len(hosts) + 1)] -= base
+    extent = np.append(1.0, np.abs(loads.box).max(axis=1))
+    if np.abs(net @ np.diag(extent)).max() > POWER_MW:
+        return np.inf
+    flow = follower.flow @ theta
+    limits = [pg, -pg, shed, spill, -flow, flow]
+    room = [np.zeros(n_blocks), follower.block_width, np.zeros(n), np.zeros(n), follower.rate, follower.rate]
+    slack = np.vstack(limits)
+    slack[:, 0] += np.concatenate(room)
+    if _least(slack, leaf, loads.box) < -POWER_MW:
+        return np.inf
+
+    penalties = instance.transmission.voll_per_mwh * shed + instance.transmission.spill_per_mwh * spill
+    cost = follower.block_cost @ pg + penalties.sum(axis=0)
+    difference = float(np.abs(cost - np.append(region.value, region.lam)) @ extent)
+    load = follower.native[:, [hour]].copy()
+    load[at, 0] += base * centre
+    inside = abs(follower.optimal_cost(load) - region.value - float(region.lam @ centre))
+    error = difference + inside
+    return error if error <= COST * max(abs(region.value), 1.0) else np.inf
+
+
+def _least(affine: Array, leaf: Leaf, box: Array) -> float:
+    """Least value over a leaf of rows ``a0 + a L``; a linear program only where the box settles nothing."""
+    low = affine[:, 0] + np.where(
+        affine[:, 1:] > 0, affine[:, 1:] * box[:, 0], affine[:, 1:] * box[:, 1]
+    ).sum(axis=1)
+    least = 0.0
+    for row in affine[low < -POWER_MW]:
+        found = linprog(row[1:], leaf.G, leaf.h, bounds=box, method="highs")
+        least = min(least, row[0] + found.fun if found.status == 0 else -np.inf)
+    return least
+
+
+def explored_leaves(
+    parts: tuple[Bounded, ...], trees: dict[int, tuple[Leaf, ...]]
+) -> Iterator[tuple[int, Leaf]]:
+    """Every explored leaf that a part or a tree names, with its hour, once."""
+    seen = set()
+    named = [
+        (t, leaf)
+        for source in (*(part.chosen for part in parts), trees)
+        for t in source
+        for leaf in source[t]
+    ]
+    for t, leaf in named:
+        if leaf.region is not None and id(leaf) not in seen:
+            seen.add(id(leaf))
+            yield t, leaf
+
+
+def covers(parts: tuple[Bounded, ...], trees: dict[int, tuple[Leaf, ...]]) -> bool:
+    """True where the trees cover their boxes and every choice of a leaf in each hour lies in some part."""
+    if not all(_whole_tree(leaves) for leaves in trees.values()):
+        return False
+    boxes = [
+        {
+            t: frozenset(k for k, leaf in enumerate(trees[t]) if leaf.within(leaves))
+            for t, leaves in part.chosen.items()
+        }
+        for part in parts
+    ]
+    return _cover(boxes, trees)
+
+
+def _cover(boxes: list[dict[int, frozenset[int]]], trees: dict[int, tuple[Leaf, ...]]) -> bool:
+    """Hour by hour: for every leaf of the hour, the boxes that hold it must cover the other hours."""
+    if any(len(box[t]) < len(trees[t]) for box in boxes for t in box):
+        t = min(t for box in boxes for t in box if len(box[t]) < len(trees[t]))
+        fitting = {
+            tuple(n for n, box in enumerate(boxes) if t not in box or k in box[t])
+            for k in range(len(trees[t]))
+        }
+        rest = [{s: own for s, own in box.items() if s != t} for box in boxes]
+        return all(_cover([rest[n] for n in chosen], trees) for chosen in fitting)
+    return bool(boxes)
+
+
+def _whole_tree(leaves: tuple[Leaf, ...]) -> bool:
+    """True where the leaves cover their box: every split leaf's children are all there and cover it.
+
+    Inside, a child has its parent's rows and m more; for each of these there is a child with the rows
+    before it and the row itself turned round.
+    """
+    children: dict[int, list[Leaf]] = {}
+    level = {id(leaf): leaf for leaf in leaves}
+    seen: dict[int, Leaf] = {}
+    while level:
+        seen |= level
+        for leaf in level.values():
+            if leaf.parent is not None:
+                children.setdefault(id(leaf.parent), []).append(leaf)
+        above = {id(leaf.parent): leaf.parent for leaf in level.values() if leaf.parent is not None}
+        level = {key: leaf for key, leaf in above.items() if key not in seen}
+    roots = [leaf for leaf in seen.values() if leaf.parent is None]
+    if len(roots) != 1 or len(roots[0].h):
+        return False
+    for key, own in children.items():
+        parent = seen[key]
+        inside = [leaf for leaf in own if leaf.region is not None]
+        if len(inside) != 1:
+            return False
+        rows = np.column_stack([inside[0].G, inside[0].h])
+        n = len(parent.h)
+        if not np.array_equal(rows[:n], np.column_stack([parent.G, parent.h])):
+            return False
+        expected = {_key(np.vstack([rows[: n + i], -rows[n + i]])) for i in range(len(rows) - n)}
+        if not expected <= {_key(np.column_stack([leaf.G, leaf.h])) for leaf in own}:
+            return False
+    return True
+
+
+def _key(rows: Array) -> tuple[int, bytes]:
+    return len(rows), (rows + 0.0).tobytes()

@@ -1,0 +1,216 @@
+"""Branching on price regions: what the default method does where the welfare bound leaves a gap.
+
+The gap of the relaxation is infra-marginal rent: in some hours the leaders move the price. Those
+hours get the disjunction of ``model.price_hull`` over the price regions found so far, explored lazily
+where the relaxed point puts load; branch and bound decides which region each of them is in. Every
+node is one conic program. Its bound comes from its dual vector and holds for all that is not
+explored; its point is answered by the follower, which gives the upper bound.
+"""
+
+import heapq
+import itertools
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from model.bounds import safe_bound
+from model.outcome import Bounded, Outcome
+from model.price_hull import HourLoads, Hull, Leaf, Region, chebyshev, hour_loads, hull, split, whole
+from model.problem import Problem
+from model.program import Array, Program
+from model.solvers.hour_market import HourMarket
+from model.solvers.relaxation import RelaxationResult, conic_columns, solve_relaxation
+
+# A share below this is a leaf not used; a rent below this (in $) is a price not moved.
+SHARE = 1e-3
+RENT = 1e-3
+# How far into a leaf its exploration starts, so that a load on a price kink has one answer.
+INWARD = 1e-3
+# A leaf with a smaller radius (p.u.) holds nothing that its neighbours do not.
+THIN = 1e-7
+ROUNDS = 4
+
+Allowed = dict[int, tuple[Leaf, ...]]
+
+
+def applies(problem: Problem) -> bool:
+    """True where the hours of the follower are apart and its prices matter to the leaders."""
+    return problem.coupling == "prices" and problem.m.follower.find_component("ramp_limit") is None
+
+
+@dataclass
+class _State:
+    """The best point and its objective."""
+
+    x: Array
+    value: float
+
+
+class Search:
+    """Branch and bound from a first outcome; ``point`` makes a feasible point of a relaxed one, or None."""
+
+    def __init__(
+        self,
+        problem: Problem,
+        program: Program,
+        first: Outcome,
+        point: Callable[[Array], Array | None],
+        progress: Callable[[str], None],
+    ):
+        self.program, self.relaxed, self.point, self.progress = program, program.relaxed(), point, progress
+        self.first = first
+        assert first.x is not None and first.parts
+        self.best = _State(first.x, program.objective(first.x))
+        self.markets = {t: HourMarket(problem, program, t) for t in problem.m.follower.hour_cost}
+        no_load = np.zeros(len(self.markets[0].host_rows))
+        native_cost = {t: market.solve(no_load)[0] for t, market in self.markets.items()}
+        self.hours: dict[int, HourLoads] = hour_loads(problem, program, native_cost)
+        self.trees: dict[int, list[Leaf]] = {}
+        self.nodes = 0
+
+    def run(self, gap: float, ended: float) -> Outcome:
+        """Until the gap is reached or the time (``time.monotonic``) has come."""
+        self._activate(self.best.x)
+        root = self.first.parts[0]
+        tick = itertools.count()
+        queue: list[tuple[float, int, Bounded, Allowed]] = [(root.bound, next(tick), root, {})]
+        closed: list[Bounded] = []
+        status = "solved"
+        while queue:
+            bound = min([queue[0][0], *(part.bound for part in closed)])
+            self.progress(
+                f"{self.nodes} nodes, bound {bound:.2f}, best {self.best.value:.2f}, {len(queue)} open"
+            )
+            if self._within(bound, gap):
+                break
+            if time.monotonic() >= ended:
+                status = "time_limit"
+                break
+            part, allowed = heapq.heappop(queue)[2:]
+            if self._within(part.bound, gap):
+                closed.append(part)
+                continue
+            part, children = self._process(part, allowed, gap, ended)
+            if not children:
+                closed.append(part)
+            for child in children:
+                heapq.heappush(queue, (part.bound, next(tick), part, child))
+        parts = {id(part): part for part in [*closed, *(item[2] for item in queue)]}
+        return replace(
+            self.first,
+            status=status,
+            x=self.best.x,
+            parts=tuple(parts.values()),
+            trees={t: tuple(leaves) for t, leaves in self.trees.items()},
+            nodes=self.nodes,
+        )
+
+    def _within(self, bound: float, gap: float) -> bool:
+        # A tenth of the gap is left for what the certificate's own bound loses.
+        return self.best.value - bound <= 0.9 * gap * max(abs(self.best.value), 1.0)
+
+    def _process(
+        self, part: Bounded, allowed: Allowed, gap: float, ended: float
+    ) -> tuple[Bounded, list[Allowed]]:
+        """Solve a node, exploring as long as it uses what is not explored; its part and how to divide it."""
+        for _ in range(ROUNDS):
+            chosen = {t: self._leaves(t, allowed) for t in self.trees}
+            known = {t: tuple(leaf.region for leaf in self.trees[t] if leaf.region) for t in self.trees}
+            node = hull(self.relaxed, self.hours, chosen, known)
+            result = solve_relaxation(node.program, max(ended - time.monotonic(), 0.1))
+            self.nodes += 1
+            if result.status not in ("solved", "infeasible"):
+                return part, []
+            bound, duals = self._bound(node, result)
+            if bound > part.bound:
+                part = Bounded(chosen, known, *duals, bound)
+            if result.status == "infeasible" or self._within(part.bound, gap):
+                return part, []
+            if not self._explore(node, chosen, result.x):
+                candidate = self.point(result.x[: len(self.program.c)])
+                if candidate is None:
+                    break
+                value = self.program.objective(candidate)
+                if value < self.best.value:
+                    self.best = _State(candidate, value)
+                if not self._activate(candidate):
+                    break
+        if self._within(part.bound, gap):
+            return part, []
+        return part, self._divide(node, chosen, result.x, allowed)
+
+    def _bound(self, node: Hull, result: RelaxationResult) -> tuple[float, tuple[Array, Array]]:
+        """The safe bound and its dual vector; an infeasible node's dual ray is followed far enough."""
+        program, duals = node.program, (result.row_duals, result.cone_duals)
+        if result.status == "solved":
+            return safe_bound(program, *duals), duals
+        ray = (abs(program.A) @ conic_columns(program).astype(float)) > 0
+        for length in 10.0 ** np.arange(9):
+            duals = np.where(ray, length, 1.0) * result.row_duals, length * result.cone_duals
+            bound = safe_bound(program, *duals)
+            if bound >= self.best.value:
+                return bound, duals
+        return -math.inf, duals
+
+    def _leaves(self, t: int, allowed: Allowed) -> tuple[Leaf, ...]:
+        return tuple(leaf for leaf in self.trees[t] if t not in allowed or leaf.within(allowed[t]))
+
+    def _activate(self, x: Array) -> bool:
+        """Give a tree to every hour in which the point pays rent and that has none yet."""
+        fresh = False
+        for t, hour in self.hours.items():
+            if t not in self.trees and hour.native_cost - float(hour.native @ x) > RENT:
+                self.trees[t] = [whole(hour)]
+                fresh |= self._split(t, self.trees[t][0], hour.load(x))
+        return fresh
+
+    def _explore(self, node: Hull, chosen: Allowed, x: Array) -> bool:
+        """Split every unexplored leaf that the point gives a share; true if any was."""
+        fresh = False
+        for t, leaves in chosen.items():
+            for leaf, share, part in zip(leaves, x[node.shares[t]], x[node.loads[t]], strict=True):
+                if share > SHARE and leaf.region is None:
+                    fresh |= self._split(t, leaf, part / share)
+        return fresh
+
+    def _split(self, t: int, leaf: Leaf, load: Array) -> bool:
+        """Explore a leaf from a load in it; false where the leaf is too thin or its answer degenerate."""
+        hour = self.hours[t]
+        centre, radius = chebyshev(leaf, hour.box)
+        if radius < THIN:
+            return False
+        region = self.markets[t].region(load + INWARD * (centre - load), hour)
+        if region is None:
+            return False
+        facets: list[int] = []
+        for k in range(len(region.facets[1])):
+            beyond = split(leaf, region, [*facets, k])[-1]
+            if chebyshev(beyond, hour.box)[1] >= THIN:
+                facets.append(k)
+        children = split(leaf, region, facets)
+        if chebyshev(children[0], hour.box)[1] < THIN:
+            return False
+        self.trees[t] = [other for other in self.trees[t] if other is not leaf] + children
+        return True
+
+    def _divide(self, node: Hull, chosen: Allowed, x: Array, allowed: Allowed) -> list[Allowed]:
+        """Two halves at the hour whose mixture of leaves hides most rent: the largest leaf, and the rest."""
+        worst, at, pick = 0.0, None, 0
+        for t, leaves in chosen.items():
+            share = x[node.shares[t]]
+            value = np.array([self._native_value(leaf, t) for leaf in leaves])
+            hidden = float(share @ np.abs(value - share @ value))
+            if len(leaves) > 1 and share.max() < 1 - SHARE and hidden > worst:
+                worst, at, pick = hidden, t, int(np.argmax(share))
+        if at is None:
+            return []
+        largest = chosen[at][pick]
+        others = tuple(leaf for leaf in chosen[at] if leaf is not largest)
+        return [allowed | {at: (largest,)}, allowed | {at: others}]
+
+    def _native_value(self, leaf: Leaf, t: int) -> float:
+        region: Region | None = leaf.region
+        return self.hours[t].native_cost if region is None else region.value
