@@ -5,11 +5,11 @@ VENV    ?= .venv
 # SWEEP takes any further option of `tso-dso sweep`, such as SWEEP='--partners nearest:4,complete'.
 ADNS       ?= 1,2,3,5,8,10
 SEEDS      ?= 2
-GAP        ?= 0.03
+GAP        ?= 0.01
 TIME_LIMIT ?= 60
 RESULTS    ?= results
 OUT        ?= reports/latest
-SWEEP      ?= --partners nearest:4,complete
+SWEEP      ?= --partners nearest:2,complete
 PYTEST     ?= -n 2
 
 bin := $(VENV)/bin

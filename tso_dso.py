@@ -1,17 +1,17 @@
 """The command line: ``tso-dso generate``, ``solve``, ``sweep`` and ``report``.
 
-Exit status: 0 done (for ``solve``: certified to the gap asked for); 1 solved but not certified;
-2 bad input, told in one line on standard error, with nothing written. A terminal gets tables and
-progress bars, a pipe gets plain lines.
+Exit status: 0 done (for ``solve``: certified to the gap asked for); 1 not certified (the gap not
+reached, the time limit, infeasible, an error); 2 bad input, told in one line on standard error, with
+nothing written; 143 ended by SIGTERM, with nothing half written left behind. A terminal gets tables
+and progress bars, a pipe gets plain lines.
 """
 
 import inspect
 import itertools
-import signal
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import typer
@@ -28,7 +28,8 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from benchmarks.files import staged, write_whole
+from benchmarks.ending import end_cleanly
+from benchmarks.files import place, staged, write_whole
 from benchmarks.records import Row, Settings, Spec, identify
 from generators import Options, instance
 from model.data import InputError, Instance, input_error
@@ -44,7 +45,8 @@ err = Console(stderr=True)
 
 SWEEP_SETTINGS = Settings.model_fields | {"memory_limit": Spec.model_fields["memory_limit"]}
 Record = TypeVar("Record", bound=BaseModel)
-Output = Annotated[Path, typer.Option("--output", "-o", help="folder to write")]
+# Paths arrive as text: as a Path the empty text would be the current folder.
+Output = Annotated[str, typer.Option("--output", "-o", metavar="FOLDER", help="folder to write")]
 
 
 def takes(panel: str, fields: Mapping[str, FieldInfo]) -> Callable[[Callable[..., int]], Callable[..., int]]:
@@ -116,54 +118,58 @@ def read(record: type[Record], given: Mapping[str, Any]) -> Record:
 def generate(
     n_adns: Annotated[str, typer.Argument(metavar="N", help="number of active distribution networks")],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="file to write", show_default="standard output")
+        str | None,
+        typer.Option("--output", "-o", metavar="FILE", help="file to write", show_default="standard output"),
     ] = None,
     seed: Annotated[str, typer.Option(help="of all that is drawn", metavar="INTEGER")] = "0",
     **given: str,
 ) -> int:
     """Generate an instance: the IEEE 30-bus network above N IEEE 33-bus ADNs."""
+    path = None if output is None else place("output", output, "a file name")
     order = read(Spec, {"n_adns": n_adns, "seed": seed})
     options = read(Options, given)
     case = instance(order.n_adns, seed=order.seed, **options.model_dump())
-    if output is None:
+    if path is None:
         print(case.to_json())
         return 0
-    write_whole(output, case.to_json() + "\n")
+    write_whole(path, case.to_json() + "\n")
     _show(
         {
             "instance": case.digest(),
             "ADNs": case.n_adns,
             "trade arcs": len(case.arcs),
             "hours": case.hours,
-            "file": output,
+            "file": path,
         }
     )
     return 0
 
 
-@command(epilog="Example: tso-dso solve five.json --gap 1e-3 -o out/")
+@command(epilog="Example: tso-dso solve five.json --time-limit 120 -o out/")
 @takes("Solution", Settings.model_fields)
 def solve(
-    instance_file: Annotated[Path, typer.Argument(metavar="FILE", help="instance written by generate")],
+    instance_file: Annotated[str, typer.Argument(metavar="FILE", help="instance written by generate")],
     output: Output,
     **given: str,
 ) -> int:
     """Solve an instance: writes row.json, certificate.json and schedule.csv.
 
-    Exit status 0: certified to the gap asked for. 1: solved, but not certified.
+    Exit status 0: certified to the gap asked for. 1: not certified, because the gap was not reached or
+    the time limit was, because the instance is infeasible, or after an error; the status says which.
     """
     from pydantic_core import to_json
 
     from benchmarks import runner
 
-    case = Instance.read(instance_file)
+    folder = place("output", output, "a folder name")
+    case = Instance.read(place("instance file", instance_file, "a file name"))
     settings = read(Settings, given)
     runner.check(settings)
-    with staged(output) as stage:
+    with staged(folder) as stage:
         with _phases() as tell:
             recorder = runner.Recorder(tell)
             order = runner.order_of(settings)
-            measured = runner.measure(case, settings, recorder)
+            measured = runner.measure_or_fail(case, settings, recorder)
             row = recorder.row(**order, run_id=identify(case.digest(), settings))
         (stage / "row.json").write_text(row.model_dump_json(indent=1) + "\n", "utf-8")
         certificate = to_json(measured.certificate.to_dict(), indent=1, inf_nan_mode="null", fallback=_plain)
@@ -171,10 +177,10 @@ def solve(
         if measured.schedule is not None:
             measured.schedule.to_csv(stage / "schedule.csv", index=False)
     if measured.schedule is None:
-        (output / "schedule.csv").unlink(missing_ok=True)  # of an earlier solve
+        (folder / "schedule.csv").unlink(missing_ok=True)  # of an earlier solve
     shown = "status message objective bound bound_by gap follower_regret cone_violation shed_mwh"
     times = "build_s compile_s solve_s certify_s peak_mb"
-    _show({name: getattr(row, name) for name in f"{shown} {times}".split()} | {"folder": output})
+    _show({name: getattr(row, name) for name in f"{shown} {times}".split()} | {"folder": folder})
     return 0 if row.status == "certified" else 1
 
 
@@ -196,10 +202,10 @@ def sweep(
     from benchmarks.sweep import in_order
     from benchmarks.sweep import sweep as run_all
 
+    folder = place("output", output, "a folder name")
     specs = in_order(list(_specs(adns, seeds, given)))
     for settings in {spec.settings for spec in specs}:
         runner.check(settings)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the running child is ended too
     measured_at: set[str | None] = set()
     with _runs(specs) as show:
 
@@ -208,8 +214,8 @@ def sweep(
                 measured_at.add(news["resumed"])
             show(spec, news)
 
-        rows = run_all(specs, output, watch)
-    path = output / "rows.jsonl"
+        rows = run_all(specs, folder, watch)
+    path = folder / "rows.jsonl"
     err.print(f"{len(rows)} runs added to {path}, {len(specs) - len(rows)} were there")
     here = runner.surroundings()["commit"]
     other = sorted(c for c in measured_at if c and (c != here or c.endswith("-changed")))
@@ -237,16 +243,18 @@ def _specs(adns: str, seeds: str, given: Mapping[str, str | None]) -> Iterator[S
 
 @command(epilog="Example: tso-dso report results/ -o reports/latest/")
 def report(
-    results: Annotated[Path, typer.Argument(metavar="RESULTS", help="folder written by sweep")],
+    results: Annotated[str, typer.Argument(metavar="RESULTS", help="folder written by sweep")],
     output: Output,
 ) -> int:
     """Write the scaling report of a sweep: index.html and report.md with figures and data."""
     from reports import ReportError, write_report
 
+    written = place("results folder", results, "a folder name")
+    folder = place("output", output, "a folder name")
     with _spinner() as progress:
         progress.add_task("report", total=None)
         try:
-            page = write_report(results, output)
+            page = write_report(written, folder)
         except ReportError as error:
             raise InputError(error.field, error.value, error.allowed) from None
     _show({"report": page})
@@ -339,10 +347,22 @@ def _cells(row: Row, names: list[str]) -> list[str]:
     ]
 
 
+def _run(words: list[str]) -> int:
+    """The exit status of a command line. Raises InputError or TyperException for a wrong one."""
+    try:
+        return app(words, prog_name="tso-dso", standalone_mode=False)
+    except typer.TyperException as error:
+        option = getattr(error, "option_name", "")  # of one that does not exist
+        if words[0] == "generate" and re.fullmatch("-[0-9]", option):  # a negative N
+            read(Spec, {"n_adns": next(word for word in words if word.startswith(option))})
+        raise
+
+
 def main(arguments: list[str] | None = None) -> None:
     """The console script; ``arguments`` are those of the process if not given."""
+    end_cleanly()
     try:
-        status = app(arguments or sys.argv[1:] or ["--help"], prog_name="tso-dso", standalone_mode=False)
+        status = _run(arguments or sys.argv[1:] or ["--help"])
     except InputError as error:
         line = str(error)
     except typer.TyperException as error:

@@ -7,21 +7,30 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from benchmarks.ending import unfinished
 from model.data import InputError
+
+
+def place(field: str, name: str, allowed: str) -> Path:
+    """The path that a user's text names. Raises InputError where it is empty, which would be this folder."""
+    if not name:
+        raise InputError(field, name, allowed)
+    return Path(name)
 
 
 def write_whole(path: Path, text: str) -> None:
     """Write ``text`` to ``path`` in one step. Raises InputError where that cannot be done."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     if path.exists() and not path.is_file():
         raise InputError("output", str(path), "the name of a regular file")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         partial.write_text(text, encoding="utf-8")
         os.replace(partial, path)
     except OSError as error:
-        with suppress(OSError):
-            partial.unlink()
         raise InputError("output", str(path), f"a file that can be written ({error.strerror})") from None
+    finally:
+        with suppress(OSError):  # where all went well it has its final name
+            partial.unlink()
 
 
 @contextmanager
@@ -33,6 +42,15 @@ def staged(folder: Path) -> Iterator[Path]:
     """
     made: list[Path] = []
     stage = None
+
+    def undo() -> None:
+        if stage:
+            shutil.rmtree(stage, ignore_errors=True)
+        for path in made:
+            with suppress(OSError):
+                path.rmdir()
+
+    unfinished.append(undo)
     try:
         try:
             made = [p for p in (folder, *folder.parents) if not p.exists()]
@@ -44,11 +62,9 @@ def staged(folder: Path) -> Iterator[Path]:
         yield stage
         for file in sorted(stage.iterdir()):
             os.replace(file, folder / file.name)
+        stage.rmdir()
     except BaseException:
-        if stage:
-            shutil.rmtree(stage)
-        for path in made:
-            with suppress(OSError):
-                path.rmdir()
+        undo()
         raise
-    stage.rmdir()
+    finally:
+        unfinished.remove(undo)

@@ -21,7 +21,7 @@ class Settings(BaseModel):
     scheme: str = Field("dso-led", description="coordination scheme")
     mode: str = Field("big_m", description="how the follower's complementarities are written")
     method: str = Field("auto", description="solver, or the method built on several")
-    gap: float = Field(sizes.GAP, gt=0, le=1, allow_inf_nan=False, description="relative gap to certify")
+    gap: float = Field(1e-3, gt=0, le=1, allow_inf_nan=False, description="relative gap to certify")
     time_limit: float = Field(600.0, gt=0, le=1e6, allow_inf_nan=False, description="the solver's time, s")
 
 

@@ -63,9 +63,14 @@ class Recorder:
         self.note(**{f"{name}_s": seconds, "peak_mb": peak_memory_mb()})
 
     def row(self, **order: Any) -> Row:
-        """The finished run's row; ``order`` holds what the run itself does not find out."""
-        seconds = [self.facts[f"{name}_s"] for name in PHASES if f"{name}_s" in self.facts]
-        return Row(**order | surroundings() | self.facts | {"total_s": sum(seconds)})
+        """The run's row; ``order`` holds what the run itself does not find out.
+
+        ``total_s`` is that of the phases after the generation, None where one of them did not end.
+        """
+        names = [f"{name}_s" for name in PHASES[1:]]
+        ended = all(name in self.facts for name in names)
+        total = sum(self.facts[name] for name in names) if ended else None
+        return Row(**order | surroundings() | self.facts | {"total_s": total})
 
 
 @dataclass(frozen=True)
@@ -128,6 +133,27 @@ def measure(case: Instance, settings: Settings, recorder: Recorder) -> Measured:
     found = {name: getattr(certificate, name) for name in names.split()}
     recorder.note(**found, nodes=outcome.nodes, message=certificate.message or outcome.message)
     return Measured(certificate, None if outcome.x is None else schedule(problem, program, outcome))
+
+
+def measure_or_fail(case: Instance, settings: Settings, recorder: Recorder) -> Measured:
+    """:func:`measure` with a failure as a result like others. Raises InputError as that does."""
+    from model.certificate import Certificate
+
+    try:
+        return measure(case, settings, recorder)
+    except (InputError, KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # what a solver written in Rust panics with is no Exception
+        found = failure(error)
+        recorder.note(**found)
+        return Measured(Certificate(found["status"], found["message"]), None)
+
+
+def failure(error: BaseException) -> dict[str, str]:
+    """Status and message, in one line, of a run that ended with an unexpected exception."""
+    if isinstance(error, MemoryError):
+        return {"status": "memory_limit", "message": "no memory left"}
+    return {"status": "error", "message": " ".join(f"{type(error).__name__}: {error}".split())}
 
 
 def facts_of(case: Instance) -> dict[str, Any]:
@@ -255,8 +281,10 @@ def main(facts: str, schedule: str) -> None:
         except InputError as error:
             tell({"status": "skipped", "message": str(error), "done": True})
             return
-        except MemoryError:
-            tell({"status": "memory_limit", "message": "no memory left", "done": True})
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # as in measure_or_fail, and of the warm-up or the generator too
+            tell(failure(error) | {"done": True})
             return
         if measured.schedule is not None:
             write_whole(Path(schedule), measured.schedule.to_csv(index=False))

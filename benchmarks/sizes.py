@@ -8,5 +8,5 @@ VERSION = "1"
 N_ADNS = (1, 2, 5, 10)
 PARTNERS = ("nearest:4", "complete")
 SEED = 0
-GAP = 1e-3
+GAP = 0.01
 TIME_LIMIT_S = 60.0

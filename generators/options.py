@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 from generators.ieee import case30
 
 Price = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
-PositivePrice = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
+PositivePrice = Annotated[float, Field(ge=1e-3, le=1e6, allow_inf_nan=False)]  # stays positive when rounded
 Efficiency = Annotated[float, Field(ge=0.5, le=1, allow_inf_nan=False)]
 
 COST_BLOCKS = 3  # blocks per generating unit, equal in size
@@ -59,7 +59,7 @@ class Options(BaseModel):
         10.0, gt=0, le=1000, allow_inf_nan=False, description="factor on case30's generation costs"
     )
     ramp_mw_per_h: float | None = Field(
-        None, gt=0, le=1e6, allow_inf_nan=False, description="per generating unit, unscaled, MW/h"
+        None, ge=1e-3, le=1e6, allow_inf_nan=False, description="per generating unit, unscaled, MW/h"
     )
     voll_per_mwh: PositivePrice = Field(1000.0, description="value of lost load, $/MWh")
     spill_per_mwh: PositivePrice = Field(1.0, description="cost of spilling, $/MWh")

@@ -19,8 +19,12 @@ from pydantic_core import PydanticCustomError
 
 Finite = Annotated[float, Field(allow_inf_nan=False, ge=-1e9, le=1e9)]
 NonNegative = Annotated[float, Field(allow_inf_nan=False, ge=0, le=1e9)]
-Positive = Annotated[float, Field(allow_inf_nan=False, gt=0, le=1e9)]
-Efficiency = Annotated[float, Field(allow_inf_nan=False, gt=0, le=1)]
+# Floors far below any device, so that no quotient or square of data leaves the range of a float.
+Positive = Annotated[float, Field(allow_inf_nan=False, ge=1e-6, le=1e9)]
+BaseMva = Annotated[float, Field(allow_inf_nan=False, ge=1e-3, le=1e5)]
+BaseKv = Annotated[float, Field(allow_inf_nan=False, ge=1e-2, le=1e4)]
+Voltage = Annotated[float, Field(allow_inf_nan=False, ge=0.1, le=10)]  # p.u.
+Efficiency = Annotated[float, Field(allow_inf_nan=False, ge=0.01, le=1)]
 BusNumber = Annotated[int, Field(ge=0, le=10**9)]
 
 SETTLEMENTS = ("lmp", "tariff")
@@ -175,11 +179,11 @@ class Feeder(_Record):
     """An active distribution network (ADN): a radial feeder hosted at a transmission bus."""
 
     host_bus: BusNumber
-    base_kv: Positive
+    base_kv: BaseKv
     root_bus: BusNumber
-    v_root: Positive
-    vmin: Positive
-    vmax: Positive
+    v_root: Voltage
+    vmin: Voltage
+    vmax: Voltage
     buses: Annotated[tuple[FeederBus, ...], Field(strict=False, min_length=2)]
     branches: Annotated[tuple[FeederBranch, ...], Field(strict=False, min_length=1)]
     peers: Annotated[tuple[BusNumber, ...], Field(strict=False)]
@@ -276,7 +280,7 @@ class Instance(_Record):
     name: str
     seed: Annotated[int, Field(ge=0)]
     hours: Annotated[int, Field(ge=1, le=168)]
-    base_mva: Positive
+    base_mva: BaseMva
     settlement: Literal["lmp", "tariff"]
     partners: str
     network: str

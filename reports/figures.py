@@ -47,8 +47,8 @@ def growth(rows: pd.DataFrame, laws: list[CountLaw], fits: list[Fit]) -> Picture
             "Beyond the dotted mark trading pairs outweigh the ADNs themselves and the line bends upward. "
         )
     sight += (
-        "In the second panel every mark is one finished run, the line the fitted power law; hollow "
-        "triangles are runs stopped by a limit, which enter no fit."
+        "In the second panel every mark is one finished run, the line the fitted law; hollow triangles are "
+        "runs stopped by a limit, which enter no fit."
     )
     return Picture(
         "growth",
@@ -83,8 +83,9 @@ def times(rows: pd.DataFrame, fits: list[Fit]) -> Picture | None:
         "times",
         "Times by phase",
         "On logarithmic axes a power law is a straight line and its exponent the slope: 1 doubles the "
-        "time with twice the ADNs, 2 makes it four times as long. Hollow triangles are runs stopped by a "
-        "limit; they enter no fit.",
+        "time with twice the ADNs, 2 makes it four times as long. A line that starts flat and bends upward "
+        "is such growth above a constant part. Hollow triangles are runs stopped by a limit; they enter no "
+        "fit.",
         tuple(_measure_panel(rows, fits, phase, PHASES[phase].capitalize()) for phase in phases),
     )
 
@@ -96,8 +97,8 @@ def memory(rows: pd.DataFrame, fits: list[Fit]) -> Picture | None:
     return Picture(
         "memory",
         "Peak memory",
-        "The interpreter and its libraries take the same memory at every N; the slope steepens as the model "
-        "outgrows them, so an exponent fitted over small N understates the growth at large N.",
+        "The interpreter and its libraries take the same memory at every N: the constant part of the fitted "
+        "law. The slope steepens as the model outgrows them.",
         (_measure_panel(rows, fits, "peak_mb", "Peak memory of the process", unit="MB"),),
     )
 
@@ -196,8 +197,8 @@ def _measure_panel(rows: pd.DataFrame, fits: list[Fit], measure: str, title: str
                 markersize=8,
             )
             if fit.fitted:
-                ends = np.array([own["n_adns"].min(), own["n_adns"].max()], dtype=float)
-                axes.plot(ends, fit.at(ends), color=colour(number), linewidth=width(number) * 0.7)
+                grid = np.geomspace(float(own["n_adns"].min()), float(own["n_adns"].max()), 60)
+                axes.plot(grid, fit.at(grid), color=colour(number), linewidth=width(number) * 0.7)
         log_n_axis(axes, sorted(int(n) for n in rows["n_adns"].unique()))
         log_y_axis(axes, f"{MEASURES[measure] if unit != 's' else title.lower()} ({unit})")
 

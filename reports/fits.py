@@ -1,8 +1,8 @@
 """How sizes, times and memory grow with the number of ADNs N.
 
 Counts have a closed form, ``count = a + b N + c A`` with A directed partner arcs, and are compared
-with it exactly; they are never fitted. Times and memory follow a power law ``y = scale * N**exponent``
-fitted by ordinary least squares in log space over the runs that finished.
+with it exactly; they are never fitted. Times and memory are fitted over the runs that finished, by the
+rival laws of ``reports.laws``.
 """
 
 import math
@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-import statsmodels.api as sm
 
+from reports.laws import FEWEST_SIZES as FEWEST_TO_COMPARE
+from reports.laws import STEEPEST, Choice, choose
 from reports.rows import CENSORED, COUNTS, FINISHED, each
 
 PHASES = {
@@ -27,14 +28,18 @@ MEASURES = {**PHASES, "peak_mb": "peak memory"}
 FEWEST_SIZES = 3
 NARROW = 0.5  # width of an exponent's interval up to which one whole power inside it is named as the law
 _LAWS = ("constant", "linear", "quadratic", "cubic")
+_FORMULAS = {"power": "b N^p", "linear": "a + b N", "general": "a + b N^p"}
 
 
 @dataclass(frozen=True)
 class Fit:
-    """One power law ``y = scale * N**exponent``, or the reason why there is none.
+    """The growth law of one measure on one growth curve, or the reason why there is none.
 
-    ``low`` and ``high`` bound the exponent with 95 % confidence. ``n_runs`` runs of ``n_sizes`` sizes
-    entered; ``n_censored`` runs were stopped by a limit and did not, nor did ``n_other``.
+    ``law`` says it in words, ``chosen`` names the formula. The curve is ``constant + scale * N**exponent``
+    in seconds or MB; ``low`` and ``high`` bound the exponent with 95 % confidence, whatever the constant
+    part. ``has_constant`` is True where every supported law has one. ``power_exponent`` is that of the
+    pure power law. ``n_runs`` runs of ``n_sizes`` sizes entered; ``n_censored`` runs were stopped by a
+    limit and did not, nor did ``n_other``.
     """
 
     series: str
@@ -44,61 +49,93 @@ class Fit:
     n_censored: int
     n_other: int
     law: str
+    chosen: str = ""
     exponent: float = math.nan
     low: float = math.nan
     high: float = math.nan
     scale: float = math.nan
+    constant: float = math.nan
+    has_constant: bool = False
+    power_exponent: float = math.nan
 
     @property
     def fitted(self) -> bool:
         return math.isfinite(self.exponent)
 
     @property
+    def interval_text(self) -> str:
+        """The 95 % interval of the exponent; an end at the steepest law tried is open."""
+        return f"[{self.low:.2f}, {f'{self.high:.2f}' if self.high < STEEPEST else f'> {STEEPEST:.0f}'}]"
+
+    @property
     def exponent_text(self) -> str:
-        """The exponent with its 95 % interval, or that there is no fit."""
-        return f"N^{self.exponent:.2f} [{self.low:.2f}, {self.high:.2f}]" if self.fitted else "no fit"
+        """The growth with its interval, above its constant part if it has one, or that there is no fit."""
+        if not self.fitted:
+            return "no fit"
+        above = f" above {amount(self.constant, self.measure)}" if self.has_constant else ""
+        return f"N^{self.exponent:.2f} {self.interval_text}{above}"
 
     def at(self, n: np.ndarray) -> np.ndarray:
         """The fitted curve at sizes ``n``, in the measure's unit."""
-        return np.asarray(self.scale * np.asarray(n, dtype=float) ** self.exponent)
+        return np.asarray(self.constant + self.scale * np.asarray(n, dtype=float) ** self.exponent)
+
+
+def amount(value: float, measure: str) -> str:
+    """A value of a measure with its unit, to two or three figures."""
+    return f"{value:.0f} MB" if measure == "peak_mb" else f"{value:.2g} s"
 
 
 def fit_growth(rows: pd.DataFrame) -> list[Fit]:
     """A fit for every growth curve and measure; ``rows`` as in ``Results.rows``."""
     return [
-        fit_power_law(group, str(series), measure)
+        fit_measure(group, str(series), measure)
         for series, group in rows.groupby("series", sort=False)
         for measure in MEASURES
     ]
 
 
-def fit_power_law(group: pd.DataFrame, series: str, measure: str) -> Fit:
-    """Fit one measure of one growth curve."""
+def fit_measure(group: pd.DataFrame, series: str, measure: str) -> Fit:
+    """Fit one measure of one growth curve; runs of one instance count as one, their geometric mean."""
     if measure not in MEASURES:
         raise ValueError(f"{measure} is not a time or memory; counts are never fitted")
     used = group[group["status"].isin(FINISHED) & (group[measure] > 0)]
     n_censored = int(group["status"].isin(CENSORED).sum())
     n_other = len(group) - len(used) - n_censored
     n_sizes = int(used["n_adns"].nunique())
-    about = {"n_sizes": n_sizes, "n_runs": len(used), "n_censored": n_censored, "n_other": n_other}
+    about = (series, measure, n_sizes, len(used), n_censored, n_other)
     if n_sizes < FEWEST_SIZES:
         law = f"no fit: {n_sizes} of at least {FEWEST_SIZES} sizes finished"
-        return Fit(series, measure, law=law, **about)
-    log_n = np.log(used["n_adns"].to_numpy(dtype=float))
-    log_y = np.log(used[measure].to_numpy(dtype=float))
-    outcome = sm.OLS(log_y, sm.add_constant(log_n)).fit()
-    intercept, exponent = (float(value) for value in outcome.params)
-    low, high = (float(value) for value in outcome.conf_int(alpha=0.05)[1])
+        return Fit(*about, law)
+    logarithms = used.assign(log_y=np.log(used[measure].to_numpy(dtype=float)))
+    points = logarithms.groupby(["n_adns", "seed", "instance"], dropna=False)["log_y"].mean().reset_index()
+    choice = choose(points["n_adns"].to_numpy(dtype=float), np.exp(points["log_y"].to_numpy()))
+    chosen, law = _in_words(choice, measure, n_sizes, len(points))
     return Fit(
-        series,
-        measure,
-        law=growth_word(low, high),
-        exponent=exponent,
-        low=low,
-        high=high,
-        scale=math.exp(intercept),
-        **about,
+        *about,
+        law,
+        chosen,
+        exponent=choice.curve.exponent,
+        low=choice.low,
+        high=choice.high,
+        scale=choice.curve.scale,
+        constant=choice.curve.constant,
+        has_constant="power" not in choice.laws,
+        power_exponent=choice.power_exponent,
     )
+
+
+def _in_words(choice: Choice, measure: str, n_sizes: int, n_points: int) -> tuple[str, str]:
+    """The formula chosen and the growth it means."""
+    growth = growth_word(choice.low, choice.high)
+    if not choice.is_compared:
+        few = f"{n_sizes} sizes" if n_sizes < FEWEST_TO_COMPARE else f"{n_points} instances"
+        return "b N^p only", f"{growth} if there is no constant part, which {few} cannot tell"
+    above = f"{growth} above a constant {amount(choice.curve.constant, measure)}"
+    chosen = " or ".join(_FORMULAS[law] for law in choice.laws)
+    if len(choice.laws) > 1:
+        chosen = f"undecided: {chosen}"
+        return chosen, f"{growth}, with or without a constant part" if "power" in choice.laws else above
+    return chosen, growth if "power" in choice.laws else above
 
 
 def growth_word(low: float, high: float) -> str:

@@ -150,7 +150,7 @@ def gather(results: Results) -> dict[str, Any]:
         ),
     ]
     span = f"N = {sizes[0]}" if len(sizes) == 1 else f"N = {sizes[0]} to {sizes[-1]}"
-    notes = [*results.notes, *day_notes]
+    notes = [*results.notes, *verdict.same_instances(rows), *day_notes]
     if (compared["equal"].map(lambda equal: equal is False)).any():
         notes.insert(0, verdict.agreement(compared))
     if len(sizes) < 3:

@@ -40,7 +40,10 @@ def number(value: float | None, style: str = "{:,.3g}") -> Cell:
     """A number in the given format; a missing one sorts last."""
     if value is None or pd.isna(value) or not math.isfinite(value):
         return Cell(MISSING, None, True)
-    return Cell(style.format(value), float(value), True)
+    printed = style.format(value)
+    if printed.startswith("-") and not any(digit in printed for digit in "123456789"):
+        printed = printed[1:]  # no negative zero
+    return Cell(printed, float(value), True)
 
 
 def whole(value: Any) -> Cell:
@@ -104,14 +107,17 @@ def sizes(compared: pd.DataFrame) -> Table:
 
 
 def fits(all_fits: list[Fit], measures: list[str]) -> Table:
-    """Exponents with their intervals and the runs behind them, for the measures named."""
+    """Laws, exponents with their intervals and the runs behind them, for the measures named (of one unit)."""
     lines = [
         [
             text(MEASURES[fit.measure]),
             text(fit.series),
-            number(fit.exponent, "{:.2f}"),
-            text(f"[{fit.low:.2f}, {fit.high:.2f}]" if fit.fitted else None),
             text(fit.law),
+            text(fit.chosen),
+            seconds(fit.constant),
+            number(fit.exponent, "{:.2f}"),
+            text(fit.interval_text if fit.fitted else None),
+            number(fit.power_exponent, "{:.2f}"),
             whole(fit.n_sizes),
             whole(fit.n_runs),
             whole(fit.n_censored),
@@ -123,14 +129,17 @@ def fits(all_fits: list[Fit], measures: list[str]) -> Table:
     columns = [
         "measure",
         "curve",
-        "exponent",
-        "95 % interval",
         "growth",
+        "chosen law",
+        f"constant part a ({'MB' if 'peak_mb' in measures else 's'})",
+        "exponent p",
+        "95 % interval of p",
+        "p of b N^p alone",
         "sizes",
         "runs used",
         "stopped by a limit",
     ]
-    return Table("Fitted power laws", [*columns, "other runs"], lines)
+    return Table("Fitted growth laws", [*columns, "other runs"], lines)
 
 
 def times(rows: pd.DataFrame) -> Table:

@@ -1,11 +1,12 @@
 """The report in words: the sentences of the verdict, and how to read what follows it."""
 
 from collections.abc import Callable
+from itertools import combinations
 
 import pandas as pd
 
 from reports.fits import CountLaw, Fit
-from reports.rows import COUNTS, STATUSES
+from reports.rows import COUNTS, FINISHED, STATUSES
 from reports.tables import percent
 
 HOW_TO_READ = (
@@ -27,10 +28,12 @@ HOW_TO_READ = (
     ),
     (
         "Exponent",
-        "Times and memory are fitted by a power law N^b (least squares on logarithms, finished runs "
-        "only), with the 95 % interval of b in brackets. It describes the sizes measured, not larger "
-        "ones. Where the interval holds more than one law, the growth is undecided; fewer than three "
-        "sizes give no fit.",
+        "Times and memory are fitted by a + b N^p, whose constant part a is what is spent at any N, beside "
+        "b N^p and a + b N (least squares on logarithms, finished runs only, runs of one instance as "
+        "one). AICc chooses; laws within 2 of each other are undecided. N^p is the growing part, with "
+        "the 95 % interval of p in brackets, which allows for any constant part. It describes the sizes "
+        "measured, not larger ones. Fewer than four sizes are fitted by b N^p alone, fewer than three "
+        "not at all.",
     ),
     (
         "Gap",
@@ -41,7 +44,7 @@ HOW_TO_READ = (
         "Status",
         "certified: the gap target is reached and every check passed; gap_limit: solved, the gap is "
         "above the target; time_limit, memory_limit: stopped from outside; infeasible, error: no result; "
-        "skipped: not tried, because smaller sizes had already been stopped.",
+        "skipped: not tried, because its order was refused; the message says why.",
     ),
     (
         "Follower regret, cone violation",
@@ -107,13 +110,13 @@ def agreement(compared: pd.DataFrame) -> str:
 
 
 def times(all_fits: list[Fit]) -> str:
-    """What the intervals of the solve time's exponent tell, or why there is none."""
+    """What the fits of the solve time tell, or why there is none."""
     own = [fit for fit in all_fits if fit.measure == "solve_s"]
     fitted, unfitted = [fit for fit in own if fit.fitted], [fit for fit in own if not fit.fitted]
     parts = []
     if fitted:
         grown = _by_words([(fit.series, fit.law) for fit in fitted], str)
-        parts.append(f"Solve time, by the 95 % interval of its exponent (in brackets): {_join(grown)}.")
+        parts.append(f"Growth of solve time, by the 95 % interval of its exponent: {_join(grown)}.")
     if unfitted:
         reasons = _by_words([(fit.series, fit.law.removeprefix("no fit: ")) for fit in unfitted], str)
         parts.append(f"No growth of solve time can be fitted: {_join(reasons)}.")
@@ -124,10 +127,55 @@ def times(all_fits: list[Fit]) -> str:
     return " ".join(parts)
 
 
+def _target(rows: pd.DataFrame, status: str) -> str:
+    """The gap targets of the runs with this status, with their numbers of runs where they differ."""
+    if status not in FINISHED:
+        return ""
+    counts = rows.loc[rows["status"] == status, "gap_target"].value_counts(dropna=False).sort_index()
+    link = "to" if status == "certified" else "above"
+    names = [f"{percent(target).text}" if pd.notna(target) else "not recorded" for target in counts.index]
+    if len(names) == 1:
+        return f" {link} the target of {names[0]}" if pd.notna(counts.index[0]) else " (target not recorded)"
+    listed = [f"{name} ({_plural(count, 'run')})" for name, count in zip(names, counts, strict=True)]
+    return f" {link} the targets of {_join(listed)}"
+
+
+def same_instances(rows: pd.DataFrame) -> list[str]:
+    """Sentences about sizes at which two partner graphs hold the same instances, one a pair of graphs.
+
+    Graphs with as many arcs at an N are the same where every pair of ADNs is a partner; elsewhere the
+    instances' digests must be equal too. (Digests alone do not tell: they cover the graph's name.)
+    """
+    recipe = ["n_adns", "seed", "hours", "network", "settlement", "congestion", "other"]
+    others = rows["options"].map(lambda options: str(sorted((options | {"partners": None}).items())))
+    known = rows.assign(other=others)[rows["n_arcs"].notna()]
+    known = known.drop_duplicates(["partners", "instance", *recipe])
+    graphs = list(dict.fromkeys(known["partners"]))
+    sentences = []
+    for first, second in combinations(graphs, 2):
+        pairs = known[known["partners"] == first].merge(
+            known[known["partners"] == second], on=recipe, suffixes=("", "_")
+        )
+        every_pair = pairs["n_arcs"] == pairs["n_adns"] * (pairs["n_adns"] - 1)
+        digest = (pairs["instance"] == pairs["instance_"]) & (pairs["instance"] != "")
+        alike = pairs.assign(same=(pairs["n_arcs"] == pairs["n_arcs_"]) & (every_pair | digest))
+        by_size = alike.groupby("n_adns")["same"].all()
+        same = [int(n) for n in by_size.index[by_size]]
+        if not same:
+            continue
+        whole = len(same) > 1 and by_size.loc[: same[-1]].all()
+        where = f"N <= {same[-1]}" if whole else f"N = {_join([str(n) for n in same])}"
+        sentences.append(
+            f"Partner graphs {first} and {second}: for {where} the two partner graphs are the same "
+            "instances, so runs there are repetitions and their curves can differ at other sizes only."
+        )
+    return sentences
+
+
 def quality(rows: pd.DataFrame) -> str:
-    """Statuses, the largest gap and how many bounds are safe."""
+    """Statuses with their gap targets, the largest gap and how many bounds are safe."""
     counts = {status: int((rows["status"] == status).sum()) for status in STATUSES}
-    listed = [f"{count} {status}" for status, count in counts.items() if count]
+    listed = [f"{count} {status}{_target(rows, status)}" for status, count in counts.items() if count]
     known = rows[rows["gap"].notna()]
     if known.empty:
         return f"Of {_plural(len(rows), 'run')}: {_join(listed)}. No run has a gap."

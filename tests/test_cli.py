@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -140,7 +141,7 @@ def spoil_length(case):
     (spoil_unknown_bus, ["transmission.branches[0].f_bus", "999", "a bus_i of this network"]),
     (spoil_unknown_feeder_bus, ["feeders[0].branches[3].t_bus", "999", "a bus_i of this feeder"]),
     (spoil_loop, ["feeders[0].branches", "33 branches on 33 buses", "a tree"]),
-    (spoil_resistance, ["feeders[0].branches[0].br_r_ohm", "-0.1", "greater than 0"]),
+    (spoil_resistance, ["feeders[0].branches[0].br_r_ohm", "-0.1", "greater than or equal to"]),
     (spoil_pv_on_root, ["feeders[0].pv[0].bus", "got 1", "never the root"]),
     (spoil_nan, ["feeders[0].pv[0].available_mw[0]", "nan", "finite number"]),
     (spoil_length, ["feeders[0].buses[1].pd_mw", "3 values", "2 hours"]),
@@ -159,6 +160,16 @@ SWEEP = ("sweep", "-o", "out", "--adns")
 
 @pytest.mark.parametrize(("words", "named"), [
     (("generate", 0, "-o", "zero.json"), ["n_adns", "'0'", "greater than or equal to 1"]),
+    (("generate", -1), ["n_adns", "'-1'", "greater than or equal to 1"]),
+    (("generate", "-o", "x", "-12"), ["n_adns", "'-12'", "greater than or equal to 1"]),
+    (("generate", 2, "-o", ""), ["output", "''", "a file name"]),
+    (("generate", 2, "-o", "."), ["output", "'.'", "a regular file"]),
+    (("solve", "good.json", "-o", ""), ["output", "''", "a folder name"]),
+    (("solve", "", "-o", "out"), ["instance file", "''", "a file name"]),
+    (("sweep", "--adns", "1", "-o", ""), ["output", "''", "a folder name"]),
+    (("report", "good.json", "-o", ""), ["output", "''", "a folder name"]),
+    (("report", "", "-o", "out"), ["results folder", "''", "a folder name"]),
+    ((*GENERATE, "--wheeling-per-mwh", "1e-6"), ["wheeling_per_mwh", "'1e-6'", "equal to 0.001"]),
     (("generate", "many", "-o", "many.json"), ["n_adns", "'many'", "integer"]),
     ((*GENERATE, "--seed", "-1"), ["seed", "'-1'", "greater than or equal to 0"]),
     ((*GENERATE, "--hours", "1000"), ["hours", "'1000'", "168"]),
@@ -211,6 +222,8 @@ def test_a_solver_without_licence_is_refused(run, case, monkeypatch, tmp_path):
 @pytest.mark.parametrize(("words", "named"), [
     (("generate",), "Missing argument"),
     (("generate", 1, "--colour", "red"), "No such option: --colour"),
+    (("generate", 1, "-x"), "No such option: -x"),
+    (("solve", "-1", "-o", "out"), "No such option: -1"),
     (("solve", "good.json"), "Missing option"),
     (("dance",), "No such command 'dance'"),
 ])  # fmt: skip
@@ -233,6 +246,89 @@ def test_a_refused_solve_leaves_the_folder_as_it_was(run, case, monkeypatch, tmp
     for folder in ("old", "new/deep"):
         refused(run("solve", "good.json", "-o", folder), ["mode", "sos1"])
     assert files(tmp_path) == ["good.json", "old", "old/row.json"]
+
+
+def test_solve_turns_an_unexpected_exception_into_a_row(run, case, monkeypatch, tmp_path):
+    def fail(*words, **options):
+        raise OverflowError("Result too large")
+
+    Path("good.json").write_text(json.dumps(case))
+    Path("out").mkdir()
+    Path("out/schedule.csv").write_text("of an earlier solve")
+    monkeypatch.setattr("model.solvers.solve", fail)
+    status, told, errors = run("solve", "good.json", "-o", "out")
+    assert (status, errors) == (1, "") and "status: error\n" in told
+    assert "message: OverflowError: Result too large\n" in told
+    assert files(tmp_path / "out") == ["certificate.json", "row.json"]
+    row = json.loads((tmp_path / "out/row.json").read_text())
+    assert list(row) == list(Row.model_fields)
+    assert (row["status"], row["message"]) == ("error", "OverflowError: Result too large")
+    assert row["compile_s"] > 0 and row["n_vars"] > 0 and row["solve_s"] is row["total_s"] is None
+    certificate = json.loads((tmp_path / "out/certificate.json").read_text())
+    assert (certificate["status"], certificate["objective"]) == ("error", None)
+
+
+def test_help_of_solve_names_what_is_not_certified(run):
+    told = " ".join(run("solve", "--help")[1].split())
+    assert "1: not certified" in told
+    for reason in ("gap", "time limit", "infeasible", "error"):
+        assert reason in told.split("1: not certified")[1]
+
+
+# A command at work: one function of it is replaced by a wait.
+WAITING = """
+import ctypes, time
+import benchmarks.ending
+import tso_dso
+benchmarks.ending.GRACE_S = 0.2
+def wait(*words, **options):
+    print("waiting", flush=True)
+    {wait}
+import {module}
+{module}.{name} = wait
+tso_dso.main({words})
+"""
+ATTENTIVE = "time.sleep(60)"
+DEAF = "pause = ctypes.CDLL(None).sleep; [pause(1) for _ in range(60)]"
+
+
+@pytest.mark.parametrize(("module", "name", "words"), [
+    ("benchmarks.runner", "measure", ["solve", "good.json", "-o", "new/out"]),
+    ("os", "replace", ["generate", "1", "-o", "one.json"]),
+    ("reports.page", "_move", ["report", "results", "-o", "page"]),
+])  # fmt: skip
+def test_sigterm_leaves_nothing_half_written(module, name, words, case, run, tmp_path):
+    Path("good.json").write_text(json.dumps(case))
+    if words[0] == "report":
+        run("sweep", "--adns", "1", "--hours", "1", "--gap", "0.05", "-o", "results")
+        Path("page").mkdir()
+    before = files(tmp_path)
+    assert end(WAITING.format(module=module, name=name, words=words, wait=ATTENTIVE), tmp_path) == 143
+    assert files(tmp_path) == before
+
+
+def test_sigterm_ends_a_solver_that_does_not_hear_it(case, run, tmp_path):
+    """A solver's own code holds the main thread: nothing raised by a signal gets through."""
+    Path("good.json").write_text(json.dumps(case))
+    words = ["solve", "good.json", "-o", "new/out"]
+    start = time.monotonic()
+    code = WAITING.format(module="benchmarks.runner", name="measure", words=words, wait=DEAF)
+    assert end(code, tmp_path) == 143 and time.monotonic() - start < 30
+    assert files(tmp_path) == ["good.json"]
+
+
+def end(code: str, folder: Path) -> int:
+    """The exit status of a process that gets SIGTERM once it has said that it waits."""
+    environment = os.environ | {"PYTHONPATH": str(Path(tso_dso.__file__).parent)}
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout.readline() == b"waiting\n", process.stderr.read()
+        process.terminate()
+        _, errors = process.communicate(timeout=30)
+        assert errors == b""
+        return process.returncode
 
 
 def test_as_a_process_on_a_closed_pipe_there_is_no_traceback():

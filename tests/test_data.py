@@ -105,6 +105,40 @@ def test_bad_instance(what):
     assert value in message and "; allowed: " in message and "\n" not in message
 
 
+FLOORS = [
+    (["base_mva"], 1e-300, 1e-3),
+    (["feeders", 0, "base_kv"], 1e-200, 1e-2),
+    (["feeders", 0, "vmin"], 1e-300, 0.1),
+    (["feeders", 0, "branches", 0, "br_x_ohm"], 1e-300, 1e-6),
+    (["feeders", 0, "bess", 0, "efficiency_discharge"], 1e-320, 0.01),
+    (["feeders", 0, "pv", 0, "s_mva"], 1e-7, 1e-6),
+    (["transmission", "branches", 0, "br_x"], 1e-300, 1e-6),
+    (["transmission", "voll_per_mwh"], 0.0, 1e-6),
+    (["arcs", 0, "wheeling_per_mwh"], 1e-9, 1e-6),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "floor"), FLOORS)
+def test_a_divisor_too_small_is_refused_with_its_floor(path, value, floor):
+    with pytest.raises(InputError) as error:
+        Instance.from_json(broken(_set(path, value)))
+    assert error.value.field.endswith(path[-1]) and error.value.value == value
+    words, number = error.value.allowed.rsplit(" ", 1)
+    assert (words, float(number)) == ("greater than or equal to", floor)
+
+
+@pytest.mark.parametrize(("field", "value"), [("base_mva", 1e6), ("base_mva", 1e-4)])
+def test_the_power_base_has_a_range(field, value):
+    with pytest.raises(InputError, match=f"^{field}: got {value}; allowed: "):
+        Instance.from_json(broken(_set([field], value)))
+
+
+@pytest.mark.parametrize("value", [0.0, 1e-9, 1e-300])
+def test_what_may_be_zero_may_be_tiny(value):
+    case = Instance.from_json(broken(_set(["fees", "access_per_mwh"], value)))
+    assert case.fees.access_per_mwh == value
+
+
 @pytest.mark.parametrize("text", ["NaN", "Infinity", "1e400", "null", '"x"', "[]", "-1"])
 def test_bad_number_in_a_profile(text):
     whole = toy(1, 2).to_json().replace('"pd_mw":[0.6,1.0]', f'"pd_mw":[0.6,{text}]', 1)

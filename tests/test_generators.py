@@ -1,6 +1,7 @@
 """Instances: determinism, nesting, hosts, partners, replacement, profiles, devices, options."""
 
 import math
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -384,11 +385,14 @@ def test_seed_is_checked(seed):
         ("bess_power_share", -1),
         ("efficiency_charge", 1.1),
         ("wheeling_per_mwh", 0),
+        ("wheeling_per_mwh", 1e-6),
         ("local_per_mwh", -1),
         ("cost_scale", 0),
         ("ramp_mw_per_h", 0),
+        ("ramp_mw_per_h", 1e-9),
         ("voll_per_mwh", 40.0),
         ("spill_per_mwh", 0),
+        ("spill_per_mwh", 1e-9),
         ("colour", "red"),
     ],
 )
@@ -399,6 +403,22 @@ def test_bad_options_are_refused_in_one_line(option, value):
     assert line.startswith(f"{option}: got {value!r}; allowed: ")
     assert "\n" not in line
     assert error.value.field == option
+
+
+def test_the_smallest_values_survive_rounding():
+    least = {"wheeling_per_mwh": 1e-3, "wheeling_distance_per_mwh": 0, "ramp_mw_per_h": 1e-3}
+    small = {"pv_penetration": 0.01, "n_pv": 32, "bess_power_share": 0.01, "bess_hours": 0.1, "n_bess": 32}
+    case = instance(2, network="scaled", spill_per_mwh=1e-3, cost_scale=1e-9, **least, **small)
+    assert {arc.wheeling_per_mwh for arc in case.arcs} == {1e-3}
+    assert all(gen.ramp_mw_per_h > 0 for gen in case.transmission.gens)
+
+
+def test_the_largest_network_keeps_its_reactances_above_the_floor():
+    loads = {bus: pd for bus, pd in native_peak().items() if pd > 0}
+    seats = Counter(hosts(10_000))
+    largest_adn_mw = 1.1 * case33().bus.pd.sum()
+    s = max(seats[bus] * largest_adn_mw / (0.8 * loads[bus]) for bus in loads)
+    assert case30().branch.br_x.min() * 10 / 100 / s > 1e-6
 
 
 def test_devices_need_peers():

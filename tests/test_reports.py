@@ -17,7 +17,7 @@ from reports.fits import (
     compare_counts,
     count_laws,
     fit_growth,
-    fit_power_law,
+    fit_measure,
     growth_word,
 )
 from reports.page import FIGURES
@@ -41,7 +41,7 @@ def row(
     n_arcs = sum(2 * min(4 if partners == "nearest:4" else n, d) for d in range(n))
     counts = {name: a + b * n + c * n_arcs for name, (a, b, c) in COEFFICIENTS.items()}
     record = {
-        **{"instance": f"{n:012x}", "n_adns": n, "n_arcs": n_arcs, "seed": seed, "hours": 24},
+        **{"instance": f"{n:06x}{seed:06x}", "n_adns": n, "n_arcs": n_arcs, "seed": seed, "hours": 24},
         **{"scheme": "dso-led", "method": "auto", "mode": "big_m", "settlement": "lmp", "partners": partners},
         **{"network": "fixed", "congestion": "moderate", "coupling": "prices", "gap_target": 1e-3},
         **{"time_limit_s": 60.0, "status": "certified", "message": "", **counts},
@@ -116,7 +116,7 @@ def test_power_law_is_recovered(tmp_path: Path) -> None:
         for seed in range(3)
     ]
     rows = read_results(results(tmp_path, records)).rows
-    fit = fit_power_law(rows, "nearest:4", "solve_s")
+    fit = fit_measure(rows, "nearest:4", "solve_s")
     assert fit.low < 1.37 < fit.high and fit.high - fit.low < 0.3
     assert fit.law == "between linear and quadratic" and (fit.n_sizes, fit.n_runs) == (6, 18)
     assert fit.at(np.array([8.0]))[0] == pytest.approx(0.5 * 8**1.37, rel=0.1)
@@ -147,7 +147,7 @@ def test_stopped_and_failed_runs_are_counted_not_fitted(tmp_path: Path) -> None:
         row(4, status="error", solve_s=99.0),
     ]
     rows = read_results(results(tmp_path, records)).rows
-    fit = fit_power_law(rows, "nearest:4", "solve_s")
+    fit = fit_measure(rows, "nearest:4", "solve_s")
     assert fit.exponent == pytest.approx(1.5)
     assert (fit.n_runs, fit.n_censored, fit.n_other) == (4, 2, 1)
 
@@ -164,7 +164,7 @@ def test_counts_are_never_fitted(tmp_path: Path) -> None:
     assert not {fit.measure for fit in fit_growth(rows)} & set(COUNTS)
     for count in COUNTS:
         with pytest.raises(ValueError, match="never fitted"):
-            fit_power_law(rows, "nearest:4", count)
+            fit_measure(rows, "nearest:4", count)
 
 
 def test_counts_agree_and_a_mismatch_is_flagged(tmp_path: Path) -> None:
@@ -287,7 +287,12 @@ def test_page_is_self_contained_and_complete(report: Path) -> None:
     assert all(f'id="figure-{name}"' in page for name in FIGURES)
     assert page.count("<svg") == 2 + 5 + 4 + 2 + 1 + 6
     assert page.count('role="img" aria-label="') == page.count("<svg") and page.count("<figcaption>") == 6
-    for title in ("Sizes as built and as predicted", "Closed forms", "Fitted power laws", "Seconds by phase"):
+    for title in (
+        "Sizes as built and as predicted",
+        "Closed forms",
+        "Fitted growth laws",
+        "Seconds by phase",
+    ):
         assert f"<h3>{title}" in page
     for title in ("Every run", "Peak memory", "Energy of the day", "Machine, settings and versions"):
         assert f"<h3>{title}" in page
@@ -301,8 +306,9 @@ def test_verdict_says_the_laws(report: Path) -> None:
     page = (report / "index.html").read_text()
     assert "Variables grow linearly with nearest:4 and quadratically with complete" in page
     assert "solve time grows as N^1.50 [1.50, 1.50] with nearest:4" in page
+    assert "for N &lt;= 5 the two partner graphs are the same instances" in page
     assert "Built counts equal the closed form in all 60 comparisons" in page
-    assert "11 certified and 1 time_limit" in page and "above N = 380" in page
+    assert "11 certified to the target of 0.1 % and 1 time_limit" in page and "above N = 380" in page
     assert "The run shown: N = 5, nearest:4, seed 0, certified." in page
 
 

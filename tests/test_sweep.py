@@ -1,14 +1,17 @@
 """The sweep: order, resuming, damaged files, and runs that crash, hang or eat the memory."""
 
+import io
 import json
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 
+from benchmarks import runner, sizes
 from benchmarks.records import Row, Spec
 from benchmarks.sweep import commits, in_order, sweep
 from generators import Options
@@ -74,7 +77,7 @@ def test_a_finished_run_is_a_row_in_the_stated_order_of_keys(tmp_path, worker):
     assert list(row) == list(Row.model_fields)
     assert (row["status"], row["total_s"], row["gap"]) == ("certified", 4.5, None)
     assert row["options"] == Options().model_dump()
-    assert (row["partners"], row["hours"], row["gap_target"]) == ("nearest:4", 24, 1e-3)
+    assert (row["partners"], row["hours"], row["gap_target"]) == ("nearest:4", 24, sizes.GAP)
 
 
 def test_a_crash_is_an_error_row_with_the_last_line_and_the_finished_phases(tmp_path, worker):
@@ -193,3 +196,25 @@ def test_the_runner_as_a_command_reports_a_refusal(tmp_path):
     subprocess.run(command, input=order.model_dump_json().encode(), check=True, cwd=Path(__file__).parents[1])
     last = json.loads(facts.read_text().splitlines()[-1])
     assert last["status"] == "skipped" and last["message"].startswith("method: got 'abacus'")
+
+
+@pytest.mark.parametrize(("failure", "status", "message"), [
+    (ZeroDivisionError("float division\nby zero"), "error", "ZeroDivisionError: float division by zero"),
+    (np.linalg.LinAlgError("singular"), "error", "LinAlgError: singular"),
+    (MemoryError(), "memory_limit", "no memory left"),
+    (type("PanicException", (BaseException,), {})("index"), "error", "PanicException: index"),
+])  # fmt: skip
+def test_an_unexpected_exception_is_a_fact_of_the_run(failure, status, message, tmp_path, monkeypatch):
+    def fail(*words, **options):
+        raise failure
+
+    monkeypatch.setattr("model.solvers.solve", fail)
+    monkeypatch.setattr(runner, "warm_up", lambda: None)
+    order = Spec(n_adns=1, options=Options(hours=1))
+    monkeypatch.setattr("sys.stdin", io.StringIO(order.model_dump_json()))
+    runner.main(str(tmp_path / "facts.jsonl"), str(tmp_path / "schedule.csv"))
+    facts: dict = {}
+    for line in (tmp_path / "facts.jsonl").read_text().splitlines():
+        facts |= json.loads(line)
+    assert (facts["status"], facts["message"], facts["done"]) == (status, message, True)
+    assert facts["compile_s"] > 0 and "solve_s" not in facts
