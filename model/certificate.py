@@ -138,9 +138,9 @@ def _best_bound(problem: Problem, program: Program, outcome: Outcome) -> tuple[f
 def _bound_of_parts(problem: Problem, program: Program, outcome: Outcome) -> float:
     """The least bound of the parts; -inf where they do not cover everything or a region does not hold."""
     relaxed = program.relaxed()
-    if not outcome.trees and len(outcome.parts) == 1 and not outcome.parts[0].chosen:
+    if len(outcome.parts) == 1 and not outcome.parts[0].chosen and not outcome.parts[0].fixed:
         return safe_bound(relaxed, outcome.parts[0].row_duals, outcome.parts[0].cone_duals)
-    if not covers(outcome.parts, outcome.trees):
+    if not covers(outcome.parts, outcome.trees, program.integer):
         return -math.inf
     instance = problem.instance
     follower = FollowerRestated(instance)
@@ -158,7 +158,11 @@ def _bound_of_parts(problem: Problem, program: Program, outcome: Outcome) -> flo
     if not used <= checked:
         return -math.inf
     bounds = [
-        safe_bound(hull(relaxed, hours, part.chosen, part.known).program, part.row_duals, part.cone_duals)
+        safe_bound(
+            hull(relaxed, hours, part.chosen, part.known).program.with_fixed(part.fixed),
+            part.row_duals,
+            part.cone_duals,
+        )
         for part in outcome.parts
     ]
     return min(bounds) - sum(lost.values())

@@ -9,9 +9,10 @@ from model.price_hull import Leaf, Region
 
 @dataclass(frozen=True, eq=False)
 class Bounded:
-    """A part of the loads with a dual vector of its hull program, see ``model.price_hull.hull``.
+    """A part of the search with a dual vector of its hull program, see ``model.price_hull.hull``.
 
-    ``bound``: what the search made of it, in $.
+    ``fixed``: leader binaries (columns) that have one value in this part. ``bound``: what the search
+    made of it, in $.
     """
 
     chosen: dict[int, tuple[Leaf, ...]]
@@ -19,6 +20,7 @@ class Bounded:
     row_duals: np.ndarray
     cone_duals: np.ndarray
     bound: float
+    fixed: dict[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

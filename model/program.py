@@ -99,6 +99,13 @@ class Program:
             enforced_upper=self.enforced_upper | (upper != self.upper),
         )
 
+    def with_fixed(self, values: dict[int, float]) -> "Program":
+        """The same program with some columns at a value."""
+        lower, upper = self.lower.copy(), self.upper.copy()
+        columns = list(values)
+        lower[columns] = upper[columns] = list(values.values())
+        return self.with_bounds(lower, upper)
+
     def column(self, name: str) -> Array:
         """Column numbers of a Pyomo variable by its name, in its index order."""
         where = self.columns[name]

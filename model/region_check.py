@@ -94,31 +94,43 @@ def explored_leaves(
             yield t, leaf
 
 
-def covers(parts: tuple[Bounded, ...], trees: dict[int, tuple[Leaf, ...]]) -> bool:
-    """True where the trees cover their boxes and every choice of a leaf in each hour lies in some part."""
+def covers(parts: tuple[Bounded, ...], trees: dict[int, tuple[Leaf, ...]], integer: Array) -> bool:
+    """True where the trees cover their boxes, and every choice of a leaf in each hour and of a value of
+    each binary that some part fixes lies in some part. ``integer``: the program's binary columns.
+    """
     if not all(_whole_tree(leaves) for leaves in trees.values()):
         return False
-    boxes = [
-        {
-            t: frozenset(k for k, leaf in enumerate(trees[t]) if leaf.within(leaves))
-            for t, leaves in part.chosen.items()
-        }
-        for part in parts
-    ]
-    return _cover(boxes, trees)
+    if not all(
+        integer[column] and value in (0.0, 1.0) for part in parts for column, value in part.fixed.items()
+    ):
+        return False
+    boxes: list[dict[tuple[str, int], frozenset[int]]] = []
+    sizes: dict[tuple[str, int], int] = {}
+    for part in parts:
+        box = {}
+        for t, leaves in part.chosen.items():
+            sizes["hour", t] = len(trees[t])
+            box["hour", t] = frozenset(k for k, leaf in enumerate(trees[t]) if leaf.within(leaves))
+        for column, value in part.fixed.items():
+            sizes["binary", column] = 2
+            box["binary", column] = frozenset([int(value)])
+        boxes.append(box)
+    return _cover(boxes, sizes)
 
 
-def _cover(boxes: list[dict[int, frozenset[int]]], trees: dict[int, tuple[Leaf, ...]]) -> bool:
-    """Hour by hour: for every leaf of the hour, the boxes that hold it must cover the other hours."""
-    if any(len(box[t]) < len(trees[t]) for box in boxes for t in box):
-        t = min(t for box in boxes for t in box if len(box[t]) < len(trees[t]))
-        fitting = {
-            tuple(n for n, box in enumerate(boxes) if t not in box or k in box[t])
-            for k in range(len(trees[t]))
-        }
-        rest = [{s: own for s, own in box.items() if s != t} for box in boxes]
-        return all(_cover([rest[n] for n in chosen], trees) for chosen in fitting)
-    return bool(boxes)
+def _cover(boxes: list[dict[tuple[str, int], frozenset[int]]], sizes: dict[tuple[str, int], int]) -> bool:
+    """Key by key: for every choice of the key, the boxes that hold it must cover the other keys."""
+    narrow = {key for box in boxes for key in box if len(box[key]) < sizes[key]}
+    if not narrow:
+        return bool(boxes)
+    # The key that most boxes narrow splits them best.
+    key = max(sorted(narrow), key=lambda k: sum(k in box and len(box[k]) < sizes[k] for box in boxes))
+    fitting = {
+        tuple(n for n, box in enumerate(boxes) if key not in box or choice in box[key])
+        for choice in range(sizes[key])
+    }
+    rest = [{other: own for other, own in box.items() if other != key} for box in boxes]
+    return all(_cover([rest[n] for n in chosen], sizes) for chosen in fitting)
 
 
 def _whole_tree(leaves: tuple[Leaf, ...]) -> bool:

@@ -2,10 +2,11 @@
 
 1. Clarabel solves the convex relaxation (the welfare bound), HiGHS the follower's multipliers.
 2. Each binary of the leaders is set to the side its row allows. Where every one has such a side, the relaxed
-   point is already integral; else the binaries are fixed there and the program is solved again, and outer
-   approximation on HiGHS branches on them where that costs more than the gap allows.
+   point is already integral; else those in conflict are fixed and the program is solved again.
 3. HiGHS solves the follower at that boundary power, with the prices that cost the leaders least.
-4. Where a gap is left, branch and bound over price regions closes it (``price_regions``).
+4. Where a gap is left, branch and bound over price regions and binaries in conflict closes it
+   (``price_regions``); where the follower has ramps or a tariff settles, outer approximation on HiGHS does
+   what the binaries need.
 """
 
 import time
@@ -18,7 +19,7 @@ from model.bounds import safe_bound
 from model.outcome import Bounded, Outcome
 from model.problem import Problem
 from model.program import Array, Program
-from model.solvers.binaries import leader_binaries, round_by_direction
+from model.solvers.binaries import leader_binaries, round_by_direction, settle
 from model.solvers.follower import Follower
 from model.solvers.outer_approximation import branch
 from model.solvers.price_regions import Search, applies
@@ -48,8 +49,7 @@ def solve(
     follower = Follower(problem, program)
 
     def point(x: Array) -> Array | None:
-        rounded, undecided = round_by_direction(program, x)
-        answer = None if undecided.any() else follower(rounded)
+        answer = follower(x)
         if answer is None or max(program.row_violation(answer), program.cone_violation(answer)) > SOUND:
             return None
         return answer
@@ -73,43 +73,41 @@ def welfare(
         parts=(Bounded({}, {}, *duals, safe_bound(relaxed, *duals)),),
         message=f"{relaxation.message}, {relaxation.iterations} iterations",
     )
-    x, undecided = round_by_direction(program, relaxation.x)
-    if undecided.any():
-        progress(f"{int(undecided.sum())} binaries without a direction")
-        left = time_limit_s - (time.monotonic() - started)
-        outcome = _with_binaries(program, relaxed, x, outcome, gap, left, progress)
-        if outcome.x is None:
-            return outcome
-        x = outcome.x
+    ended = started + time_limit_s
+    progress("binaries")
+    x = settle(program, relaxed, relaxation.x, ended)
+    outcome = _branched(program, relaxed, relaxation.x, x, outcome, gap, ended, progress, applies(problem))
+    if outcome.x is None:
+        return outcome
     progress("follower")
-    answer = Follower(problem, program)(x)
+    answer = Follower(problem, program)(outcome.x)
     if answer is None:
         return replace(outcome, status="error", message="the follower's program has no solution in its boxes")
     return replace(outcome, x=answer)
 
 
-def _with_binaries(
+def _branched(
     program: Program,
     relaxed: Program,
     x: Array,
+    settled: Array | None,
     outcome: Outcome,
     gap: float,
-    time_limit_s: float,
+    ended: float,
     progress: Callable[[str], None],
+    searched: bool,
 ) -> Outcome:
-    """Solve again with the leaders' binaries as in x; branch where that costs more than half the gap."""
-    ended = time.monotonic() + time_limit_s
+    """The settled point; outer approximation where there is none or it costs more than half the gap.
+
+    ``searched``: the search over price regions follows and divides the binaries too, so any point will do.
+    """
+    if settled is not None:
+        value = relaxed.objective(settled)
+        if searched or value - outcome.parts[0].bound <= 0.5 * gap * max(abs(value), 1.0):
+            return replace(outcome, x=settled)
     integer = np.zeros_like(program.integer)
     integer[leader_binaries(program)] = True
-    lower, upper = np.where(integer, x, relaxed.lower), np.where(integer, x, relaxed.upper)
-    again = solve_relaxation(relaxed.with_bounds(lower, upper), time_limit_s)
-    start = x
-    if again.status == "solved":
-        start = again.x
-        value = relaxed.objective(again.x)
-        if value - outcome.parts[0].bound <= 0.5 * gap * max(abs(value), 1.0):
-            return replace(outcome, x=again.x)
-    # HiGHS must not start from a point that is integral only to an interior-point method's tolerance.
-    start = np.where(integer, np.round(start), start)
+    start = round_by_direction(program, x)[0] if settled is None else settled
     result = branch(replace(relaxed, integer=integer), start, gap / 2, ended - time.monotonic(), progress)
-    return replace(outcome, status=result.status, x=result.x, bound=result.bound, nodes=result.nodes)
+    found = settled if result.x is None else result.x
+    return replace(outcome, status=result.status, x=found, bound=result.bound, nodes=result.nodes)

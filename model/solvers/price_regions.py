@@ -2,9 +2,10 @@
 
 The gap of the relaxation is infra-marginal rent: in some hours the leaders move the price. Those
 hours get the disjunction of ``model.price_hull`` over the price regions found so far, explored lazily
-where the relaxed point puts load; branch and bound decides which region each of them is in. Every
-node is one conic program. Its bound comes from its dual vector and holds for all that is not
-explored; its point is answered by the follower, which gives the upper bound.
+where the relaxed point puts load; branch and bound decides which region each of them is in, and then
+which side a binary in conflict takes. Every node is one conic program. Its bound comes from its dual
+vector and holds for all that is not explored; its point is answered by the follower, which gives the
+upper bound.
 """
 
 import heapq
@@ -21,6 +22,7 @@ from model.outcome import Bounded, Outcome
 from model.price_hull import HourLoads, Hull, Leaf, Region, chebyshev, hour_loads, hull, split, whole
 from model.problem import Problem
 from model.program import Array, Program
+from model.solvers.binaries import round_by_direction, settle
 from model.solvers.hour_market import HourMarket
 from model.solvers.relaxation import RelaxationResult, conic_columns, solve_relaxation
 
@@ -34,6 +36,7 @@ THIN = 1e-7
 ROUNDS = 4
 
 Allowed = dict[int, tuple[Leaf, ...]]
+Fixed = dict[int, float]
 
 
 def applies(problem: Problem) -> bool:
@@ -50,7 +53,7 @@ class _State:
 
 
 class Search:
-    """Branch and bound from a first outcome; ``point`` makes a feasible point of a relaxed one, or None."""
+    """Branch and bound from a first outcome; ``point`` answers a leaders' point, or says None."""
 
     def __init__(
         self,
@@ -76,7 +79,7 @@ class Search:
         self._activate(self.best.x)
         root = self.first.parts[0]
         tick = itertools.count()
-        queue: list[tuple[float, int, Bounded, Allowed]] = [(root.bound, next(tick), root, {})]
+        queue: list[tuple[float, int, Bounded, Allowed, Fixed]] = [(root.bound, next(tick), root, {}, {})]
         closed: list[Bounded] = []
         status = "solved"
         while queue:
@@ -89,15 +92,15 @@ class Search:
             if time.monotonic() >= ended:
                 status = "time_limit"
                 break
-            part, allowed = heapq.heappop(queue)[2:]
+            part, allowed, fixed = heapq.heappop(queue)[2:]
             if self._within(part.bound, gap):
                 closed.append(part)
                 continue
-            part, children = self._process(part, allowed, gap, ended)
+            part, children = self._process(part, allowed, fixed, gap, ended)
             if not children:
                 closed.append(part)
             for child in children:
-                heapq.heappush(queue, (part.bound, next(tick), part, child))
+                heapq.heappush(queue, (part.bound, next(tick), part, *child))
         parts = {id(part): part for part in [*closed, *(item[2] for item in queue)]}
         return replace(
             self.first,
@@ -113,24 +116,27 @@ class Search:
         return self.best.value - bound <= 0.9 * gap * max(abs(self.best.value), 1.0)
 
     def _process(
-        self, part: Bounded, allowed: Allowed, gap: float, ended: float
-    ) -> tuple[Bounded, list[Allowed]]:
+        self, part: Bounded, allowed: Allowed, fixed: Fixed, gap: float, ended: float
+    ) -> tuple[Bounded, list[tuple[Allowed, Fixed]]]:
         """Solve a node, exploring as long as it uses what is not explored; its part and how to divide it."""
+        n = len(self.program.c)
         for _ in range(ROUNDS):
             chosen = {t: self._leaves(t, allowed) for t in self.trees}
             known = {t: tuple(leaf.region for leaf in self.trees[t] if leaf.region) for t in self.trees}
             node = hull(self.relaxed, self.hours, chosen, known)
-            result = solve_relaxation(node.program, max(ended - time.monotonic(), 0.1))
+            program = node.program.with_fixed(fixed)
+            result = solve_relaxation(program, max(ended - time.monotonic(), 0.1))
             self.nodes += 1
             if result.status not in ("solved", "infeasible"):
                 return part, []
-            bound, duals = self._bound(node, result)
+            bound, duals = self._bound(program, result)
             if bound > part.bound:
-                part = Bounded(chosen, known, *duals, bound)
+                part = Bounded(chosen, known, *duals, bound, fixed)
             if result.status == "infeasible" or self._within(part.bound, gap):
                 return part, []
             if not self._explore(node, chosen, result.x):
-                candidate = self.point(result.x[: len(self.program.c)])
+                settled = settle(self.program, program, result.x, ended)
+                candidate = None if settled is None else self.point(settled[:n])
                 if candidate is None:
                     break
                 value = self.program.objective(candidate)
@@ -140,11 +146,18 @@ class Search:
                     break
         if self._within(part.bound, gap):
             return part, []
-        return part, self._divide(node, chosen, result.x, allowed)
+        halves = self._divide(node, chosen, result.x, allowed)
+        if halves:
+            return part, [(half, fixed) for half in halves]
+        _, undecided = round_by_direction(self.program, result.x[:n])
+        if not undecided.any():
+            return part, []
+        column = int(np.flatnonzero(undecided)[0])
+        return part, [(allowed, fixed | {column: value}) for value in (0.0, 1.0)]
 
-    def _bound(self, node: Hull, result: RelaxationResult) -> tuple[float, tuple[Array, Array]]:
+    def _bound(self, program: Program, result: RelaxationResult) -> tuple[float, tuple[Array, Array]]:
         """The safe bound and its dual vector; an infeasible node's dual ray is followed far enough."""
-        program, duals = node.program, (result.row_duals, result.cone_duals)
+        duals = result.row_duals, result.cone_duals
         if result.status == "solved":
             return safe_bound(program, *duals), duals
         ray = (abs(program.A) @ conic_columns(program).astype(float)) > 0
