@@ -4,7 +4,7 @@ from importlib.util import find_spec
 
 import numpy as np
 import pytest
-from toys import toy
+from toys import relay, toy
 
 from generators import instance
 from model.certificate import certify
@@ -13,6 +13,8 @@ from model.metrics import extract
 from model.program import compile_model
 from model.schemes import build
 from model.solvers import METHODS, check_method, solve
+from model.solvers.binaries import round_by_direction
+from model.solvers.relaxation import solve_relaxation
 
 
 def run(case, mode="big_m", method="auto", gap=1e-4, time_limit_s=60.0):
@@ -90,28 +92,25 @@ def test_trade_happens_within_and_across_on_the_default_instance():
     assert min(f.P_boundary.min() for f in schedule.feeders) < -0.1, "no ADN exports"
 
 
-def test_a_relay_of_trade_is_a_conflict_that_is_resolved():
-    """ADN 1 stands between a seller and a buyer that may not trade with each other."""
-    case = toy(3, 2)
-    chain = tuple(arc for arc in case.arcs if 1 in (arc.seller, arc.buyer))
-    feeders = list(case.feeders)
-    feeders[0] = feeders[0].model_copy(
-        update={
-            "pv": tuple(
-                pv.model_copy(update={"available_mw": (0.0, 6.0), "s_mva": 6.0}) for pv in feeders[0].pv
-            )
-        }
-    )
-    feeders[1] = feeders[1].model_copy(update={"pv": (), "bess": ()})
-    feeders[2] = feeders[2].model_copy(update={"pv": (), "bess": ()})
-    case = case.model_copy(update={"arcs": chain, "feeders": tuple(feeders)})
-    problem, program, outcome, certificate = run(case)
+@pytest.mark.parametrize("settlement", ["lmp", "tariff"])
+@pytest.mark.parametrize("method", ["auto", "highs"])
+def test_a_relay_of_trade_is_a_conflict_that_is_resolved(settlement, method):
+    """ADN 1 stands between two that may not trade: relaxed, it sells its sun and buys another's at once."""
+    case = relay(settlement)
+    relaxed_problem = build(case)
+    relaxed_program = compile_model(relaxed_problem.m)
+    relaxed = solve_relaxation(relaxed_program.relaxed())
+    assert round_by_direction(relaxed_program, relaxed.x)[1].any(), "the case has no conflict"
+
+    problem, program, outcome, certificate = run(case, method=method)
     assert certificate.status == "certified", certificate
     schedule = extract(problem, program, outcome.x)
     for d in range(3):
-        sold = schedule.trades[[k for k, arc in enumerate(chain) if arc.seller == d]].sum(axis=0)
-        bought = schedule.trades[[k for k, arc in enumerate(chain) if arc.buyer == d]].sum(axis=0)
+        sold = schedule.trades[[k for k, arc in enumerate(case.arcs) if arc.seller == d]].sum(axis=0)
+        bought = schedule.trades[[k for k, arc in enumerate(case.arcs) if arc.buyer == d]].sum(axis=0)
         assert np.minimum(sold, bought).max() < 1e-5
+    *_, reference = run(case, method="highs" if method == "auto" else "auto")
+    assert certificate.objective == pytest.approx(reference.objective, rel=2e-4)
 
 
 def test_negative_prices_show_in_the_certificate():

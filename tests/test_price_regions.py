@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from toys import toy
+from toys import relay, toy
 
 from generators import instance
 from model.certificate import certify
@@ -153,6 +153,19 @@ def test_parts_that_leave_something_out_prove_nothing(divided):
     for k in range(len(outcome.parts)):
         fewer = replace(outcome, parts=outcome.parts[:k] + outcome.parts[k + 1 :])
         assert certify(problem, program, fewer, 1e-4).bound is None
+
+
+def test_binaries_in_conflict_are_divided_and_the_proof_needs_both_sides():
+    problem, program, outcome = prepared(relay(), gap=1e-6)
+    fixed = [part.fixed for part in outcome.parts if part.fixed]
+    assert len(fixed) >= 2 and certify(problem, program, outcome, 1e-5).bound_by == "safe"
+    for k in range(len(outcome.parts)):
+        fewer = replace(outcome, parts=outcome.parts[:k] + outcome.parts[k + 1 :])
+        assert certify(problem, program, fewer, 1e-5).bound is None
+    # A column that is not a binary may not be fixed, whatever covers it.
+    column = int(np.flatnonzero(~program.integer)[0])
+    sides = tuple(replace(outcome.parts[0], fixed={column: value}) for value in (0.0, 1.0))
+    assert certify(problem, program, replace(outcome, parts=sides), 1e-5).bound is None
 
 
 def test_a_leaf_lost_from_a_tree_is_noticed(divided):

@@ -93,3 +93,14 @@ def toy(
         fees=Fees(access_per_mwh=4.0, network_per_mwh=6.0, local_per_mwh=2.0),
         tariff_per_mwh=tuple((30.0, 36.0, 44.0, 36.0)[t % 4] for t in range(hours)),
     )
+
+
+def relay(settlement: str = "lmp") -> Instance:
+    """Three ADNs in a chain of partners: 0 has sun to spare, 2 has none, and 1 may trade with both."""
+    case = toy(3, 2, settlement=settlement)
+    feeders = list(case.feeders)
+    bright = tuple(pv.model_copy(update={"available_mw": (0.0, 6.0), "s_mva": 6.0}) for pv in feeders[0].pv)
+    feeders[0] = feeders[0].model_copy(update={"pv": bright})
+    feeders[2] = feeders[2].model_copy(update={"pv": (), "bess": ()})
+    chain = tuple(arc for arc in case.arcs if 1 in (arc.seller, arc.buyer))
+    return case.model_copy(update={"arcs": chain, "feeders": tuple(feeders)})
