@@ -4,8 +4,8 @@ VENV    ?= .venv
 # The sweep of `make report`; shorter: make report ADNS=1,2 RESULTS=/tmp/rows OUT=/tmp/report
 # SWEEP takes any further option of `tso-dso sweep`, such as SWEEP='--partners nearest:4,complete'.
 ADNS       ?= 1,2,3,5,8,10
-SEEDS      ?= 2
-GAP        ?= 0.01
+SEEDS      ?= 3
+GAP        ?= 0.03
 TIME_LIMIT ?= 60
 RESULTS    ?= results
 OUT        ?= reports/latest
