@@ -2,14 +2,14 @@
 PYTHON  ?= python3
 VENV    ?= .venv
 # The sweep of `make report`; shorter: make report ADNS=1,2 RESULTS=/tmp/rows OUT=/tmp/report
-# SWEEP takes any further option of `tso-dso sweep`, such as SWEEP='--partners nearest:4,complete'.
+# SWEEP takes any further option of `tso-dso sweep`, such as SWEEP='--partners complete --congestion strong'.
 ADNS       ?= 1,2,3,5,8,10
-SEEDS      ?= 3
+SEEDS      ?= 2
 GAP        ?= 0.03
 TIME_LIMIT ?= 60
 RESULTS    ?= results
 OUT        ?= reports/latest
-SWEEP      ?= --partners nearest:2,complete
+SWEEP      ?= --partners nearest:2,nearest:4,complete
 PYTEST     ?= -n 2
 
 bin := $(VENV)/bin
