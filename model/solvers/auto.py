@@ -110,4 +110,6 @@ def _branched(
     start = round_by_direction(program, x)[0] if settled is None else settled
     result = branch(replace(relaxed, integer=integer), start, gap / 2, ended - time.monotonic(), progress)
     found = settled if result.x is None else result.x
-    return replace(outcome, status=result.status, x=found, bound=result.bound, nodes=result.nodes)
+    late = found is None and time.monotonic() >= ended
+    status = "time_limit" if late else result.status
+    return replace(outcome, status=status, x=found, bound=result.bound, nodes=result.nodes)

@@ -32,6 +32,16 @@ def round_by_direction(program: Program, x: Array) -> tuple[Array, Array]:
     A binary's rows read ``a <= M z`` and ``b <= M (1 - z)``: the power that flows tells the side. A
     binary without a side (both flow) goes to the larger one.
     """
+    columns, at_zero, at_one = _violations(program, x)
+    x = x.copy()
+    x[columns] = at_one < at_zero
+    mask = np.zeros(len(program.c), dtype=bool)
+    mask[columns[np.minimum(at_zero, at_one) > TOLERANCE]] = True
+    return x, mask
+
+
+def _violations(program: Program, x: Array) -> tuple[Array, Array, Array]:
+    """Leader binaries, and by how much their rows are violated at x with each at 0 and at 1."""
     columns = leader_binaries(program)
     own_rows = ~program.complementarity_rows
     A = program.A[own_rows]
@@ -40,26 +50,20 @@ def round_by_direction(program: Program, x: Array) -> tuple[Array, Array]:
     beyond = []
     for value in (0.0, 1.0):
         row = activity[part.row] + part.data * value
-        violation = np.maximum(
-            row - program.row_upper[own_rows][part.row], program.row_lower[own_rows][part.row] - row
-        )
+        above = row - program.row_upper[own_rows][part.row]
+        below = program.row_lower[own_rows][part.row] - row
         worst = np.zeros(len(columns))
-        np.maximum.at(worst, part.col, violation)
+        np.maximum.at(worst, part.col, np.maximum(above, below))
         beyond.append(worst)
-    at_zero, at_one = beyond
-    x = x.copy()
-    x[columns] = at_one < at_zero
-    undecided = np.minimum(at_zero, at_one) > TOLERANCE
-    mask = np.zeros(len(program.c), dtype=bool)
-    mask[columns[undecided]] = True
-    return x, mask
+    return columns, beyond[0], beyond[1]
 
 
 def settle(program: Program, relaxed: Program, x: Array, ended: float, rounds: int = 5) -> Array | None:
     """A point of ``relaxed`` near x whose leader binaries are integral; None where none is found in time.
 
-    ``relaxed`` has the program's columns first, perhaps more; ``ended`` is a time of ``time.monotonic``. Only
-    binaries in conflict are fixed: the others may turn when those have.
+    ``relaxed`` has the program's columns first, perhaps more; ``ended`` is a time of ``time.monotonic``.
+    Fixed are the binaries in conflict and, lest the conflict move on, those of the same kind whose
+    side is told by a flow. All others stay free: they may have to turn when those have.
     """
     n = len(program.c)
     for _ in range(rounds):
@@ -68,10 +72,21 @@ def settle(program: Program, relaxed: Program, x: Array, ended: float, rounds: i
             return np.concatenate([rounded, x[n:]])
         if time.monotonic() >= ended:
             return None
-        columns = np.flatnonzero(undecided)
+        columns = _kin(program, x[:n], undecided)
         relaxed = relaxed.with_fixed(dict(zip(columns.tolist(), rounded[columns].tolist(), strict=True)))
         result = solve_relaxation(relaxed, max(ended - time.monotonic(), 0.1))
         if result.status != "solved":
             return None
         x = result.x
     return None
+
+
+def _kin(program: Program, x: Array, undecided: Array) -> Array:
+    """The undecided columns and those of the same Pyomo variables that fit one side only."""
+    columns, at_zero, at_one = _violations(program, x)
+    one_sided = np.zeros(len(program.c), dtype=bool)
+    one_sided[columns[(at_zero > TOLERANCE) != (at_one > TOLERANCE)]] = True
+    kind = np.zeros(len(program.c), dtype=bool)
+    for where in program.columns.values():
+        kind[where] = undecided[where].any()
+    return np.flatnonzero(undecided | (one_sided & kind))
