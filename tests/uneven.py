@@ -72,7 +72,7 @@ def _branching() -> Feeder:
         pv=(
             Pv(bus=8, s_mva=1.3, available_mw=(0.2, 1.1, 0.6)),
             Pv(bus=7, s_mva=0.9, available_mw=(0.1, 0.7, 0.5)),
-            Pv(bus=8, s_mva=0.7, available_mw=(0.3, 0.4, 0.25)),
+            Pv(bus=8, s_mva=0.7, available_mw=(0.3, 0.4, 0.65)),
         ),
         bess=(
             _bess(8, 0.45, 1.1, 0.93, 0.91, 2.1),
