@@ -1,0 +1,226 @@
+"""Mutation testing of the files that the certified numbers rest on: ``make mutants``.
+
+Cosmic Ray makes the mutants. Run by it, each would start a new interpreter and spend seconds on imports; here
+a fork of a process that has imported the libraries loads each in memory and runs the tests of its file only.
+Files on disk are not touched. A mutant is killed where a test fails or the time is up. ``score`` is the share
+killed; mutants that change nothing count as alive, mutants_equivalent.toml lists them with the reason.
+"""
+
+import argparse
+import importlib.util
+import json
+import multiprocessing
+import multiprocessing.connection
+import os
+import re
+import sys
+import time
+import tomllib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from difflib import unified_diff
+from pathlib import Path
+
+import clarabel  # noqa: F401  (imported here, once, for all forks)
+import highspy  # noqa: F401
+import hypothesis  # noqa: F401
+import pandas  # noqa: F401
+import pyomo.environ as pyo
+import pytest
+import scipy.optimize
+import scipy.sparse.csgraph  # noqa: F401
+from cosmic_ray.ast import ast_nodes, get_ast
+from cosmic_ray.mutating import mutate_code
+from cosmic_ray.plugins import get_operator, operator_names
+
+# Only operators whose mutants mean something in arithmetic: no shifts of a float, no `x is 0`.
+OPERATORS = re.compile(
+    "core/("
+    "ReplaceBinaryOperator_(Add|Sub|Mul|Div|Pow)_(Add|Sub|Mul|Div)|"
+    "ReplaceComparisonOperator_(Eq|NotEq|Lt|LtE|Gt|GtE)_(Eq|NotEq|Lt|LtE|Gt|GtE)|"
+    "ReplaceComparisonOperator_(Is_IsNot|IsNot_Is)|ReplaceUnaryOperator_Delete_.*|"
+    "NumberReplacer|AddNot|ReplaceAndWithOr|ReplaceOrWithAnd|ReplaceTrueWithFalse|ReplaceFalseWithTrue|"
+    "ReplaceBreakWithContinue|ReplaceContinueWithBreak|RemoveDecorator|ZeroIterationForLoop)"
+)
+
+# The tests of each file, in the order in which they are run.
+TESTS = {
+    "model/kkt.py": ["test_kkt"],
+    "model/boundary.py": ["test_boundary"],
+    "model/branch_flow.py": ["test_branch_flow"],
+    "model/trading.py": ["test_trading"],
+    "model/certificate.py": ["test_certificate", "test_price_regions"],
+    "model/follower_check.py": ["test_follower_check", "test_certificate"],
+    "model/region_check.py": ["test_region_check", "test_price_regions"],
+    "model/price_hull.py": ["test_price_hull", "test_price_regions"],
+    "model/bounds.py": ["test_bounds"],
+    "model/resources.py": ["test_resources"],
+    "model/dc_flow.py": ["test_dc_flow"],
+}
+EQUIVALENT = Path(__file__).with_name("mutants_equivalent.toml")
+fork = multiprocessing.get_context("fork")
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A changed source, with its lines removed and added."""
+
+    code: str
+    diff: str
+
+
+def mutants(source: str) -> Iterator[Mutant]:
+    """Every different mutant that compiles."""
+    seen = {source}
+    for code in (*_by_operators(source), *_by_assignments(source)):
+        if code not in seen and _compiles(code):
+            seen.add(code)
+            yield Mutant(code, _diff(source, code))
+
+
+def _by_operators(source: str) -> Iterator[str]:
+    nodes = list(ast_nodes(get_ast(source)))
+    for name in operator_names():
+        if not OPERATORS.fullmatch(name):
+            continue
+        operator = get_operator(name)()
+        for occurrence in range(sum(len(list(operator.mutation_positions(node))) for node in nodes)):
+            code = mutate_code(source, operator, occurrence)
+            if code is not None:
+                yield code
+
+
+def _by_assignments(source: str) -> Iterator[str]:
+    """``+=`` and ``-=`` exchanged, which Cosmic Ray leaves alone."""
+    for found in re.finditer(r" ([-+])= ", source):
+        other = {"+": " -= ", "-": " += "}[found[1]]
+        yield source[: found.start()] + other + source[found.end() :]
+
+
+def _compiles(code: str) -> bool:
+    try:
+        compile(code, "mutant", "exec")
+    except SyntaxError:
+        return False
+    return True
+
+
+def _diff(source: str, code: str) -> str:
+    changed = unified_diff(source.splitlines(), code.splitlines(), lineterm="", n=0)
+    return "\n".join(" ".join(line.split()) for line in changed if re.match(r"[-+](?!--|\+\+)|@@", line))
+
+
+def _meet(path: str, code: str, tests: list[str]) -> None:
+    """In a fork: load the mutant in place of its module, run the tests, exit with pytest's code."""
+    sink = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(sink, 1)
+    os.dup2(sink, 2)
+    name = path.removesuffix(".py").replace("/", ".")
+    package, _, short = name.rpartition(".")
+    module = importlib.util.module_from_spec(importlib.util.spec_from_file_location(name, path))
+    sys.modules[name] = module
+    try:
+        exec(compile(code, path, "exec"), module.__dict__)
+    except Exception:
+        os._exit(int(pytest.ExitCode.TESTS_FAILED))
+    setattr(sys.modules[package], short, module)
+    files = [f"tests/{test}.py" for test in tests]
+    off = [
+        option
+        for plugin in ("cacheprovider", "xdist", "benchmark", "cov")
+        for option in ("-p", f"no:{plugin}")
+    ]
+    os._exit(int(pytest.main(["-x", "-q", *off, *files])))
+
+
+def outcomes(path: str, found: list[Mutant], tests: list[str], workers: int, limit_s: float) -> list[str]:
+    """``killed``, ``timeout`` or ``survived`` for every mutant."""
+    verdict = [""] * len(found)
+    waiting = list(enumerate(found))[::-1]
+    running: dict[int, tuple] = {}  # sentinel: process, number of the mutant, deadline
+    while waiting or running:
+        while waiting and len(running) < workers:
+            number, mutant = waiting.pop()
+            process = fork.Process(target=_meet, args=(path, mutant.code, tests))
+            process.start()
+            running[process.sentinel] = process, number, time.monotonic() + limit_s
+        multiprocessing.connection.wait(list(running), timeout=0.5)
+        for sentinel, (process, number, deadline) in list(running.items()):
+            if process.exitcode is None and time.monotonic() < deadline:
+                continue
+            late = process.exitcode is None
+            process.kill()
+            process.join()
+            del running[sentinel]
+            verdict[number] = "timeout" if late else "killed" if process.exitcode else "survived"
+    return verdict
+
+
+def explained(path: str) -> Counter:
+    """How many mutants of each diff are known to change nothing."""
+    listed = tomllib.loads(EQUIVALENT.read_text())["mutant"] if EQUIVALENT.exists() else []
+    return Counter(_lines(f"-{own['was']}\n+{own['is']}") for own in listed if own["file"] == path)
+
+
+def _lines(diff: str) -> str:
+    """A diff without line numbers."""
+    return "\n".join(line for line in diff.splitlines() if not line.startswith("@@"))
+
+
+def campaign(path: str, workers: int) -> dict:
+    """One file's mutants against its tests; prints those that survive without an explanation."""
+    start = time.monotonic()
+    source, tests = Path(path).read_text(), TESTS[path]
+    if outcomes(path, [Mutant(source, "")], tests, 1, 600.0) != ["survived"]:
+        raise SystemExit(f"{path}: its tests fail on the file as it is")
+    # A mutant may be slower, not this much: loops that never end are stopped.
+    limit_s = 10 + 5 * (time.monotonic() - start)
+    found = list(mutants(source))
+    verdicts = outcomes(path, found, tests, workers, limit_s)
+    alive = [mutant for mutant, verdict in zip(found, verdicts, strict=True) if verdict == "survived"]
+    known = explained(path)
+    unexplained = []
+    for mutant in alive:
+        lines = _lines(mutant.diff)
+        if known[lines]:
+            known[lines] -= 1
+        else:
+            unexplained.append(mutant)
+    for mutant in unexplained:
+        print(f"{path} survived:\n{mutant.diff}")
+    killed = len(found) - len(alive)
+    return {
+        "campaign": "mutants",
+        "file": path,
+        "mutants": len(found),
+        "killed": killed,
+        "timeouts": verdicts.count("timeout"),
+        "equivalent": len(alive) - len(unexplained),
+        "survived": len(unexplained),
+        "score": round(killed / len(found), 4),
+        "seconds": round(time.monotonic() - start, 1),
+    }
+
+
+def main() -> None:
+    """Run the campaign and write one JSON line a file."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("files", nargs="*", default=list(TESTS))
+    parser.add_argument("-o", "--output", type=Path, default=Path("results/mutants.jsonl"))
+    parser.add_argument("-n", "--workers", type=int, default=2)
+    asked = parser.parse_args()
+    sys.path[:0] = ["", "tests"]
+    importlib.import_module("model")
+    pyo.TransformationFactory("core.kkt")
+    asked.output.parent.mkdir(parents=True, exist_ok=True)
+    with asked.output.open("w") as lines:
+        for path in asked.files:
+            row = campaign(path, asked.workers)
+            print(row, flush=True)
+            lines.write(json.dumps(row) + "\n")
+            lines.flush()
+
+
+if __name__ == "__main__":
+    main()
