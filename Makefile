@@ -11,16 +11,21 @@ RESULTS    ?= results
 OUT        ?= reports/latest
 SWEEP      ?= --partners nearest:2,nearest:4,complete
 PYTEST     ?= -n 2
+# The least share of branches of model/ that tests must take, in percent; the files that `make mutants` changes.
+BRANCHES   ?= 95
+MUTATE     ?=
 
 bin := $(VENV)/bin
 install := $(bin)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 inputs := pyproject.toml constraints.txt
 
-.PHONY: help venv report test bench lint clean
+.PHONY: help venv report test coverage mutants bench lint clean
 
 help:
 	@echo 'make report   sweep N = $(ADNS), then the scaling report in $(OUT)/'
 	@echo 'make test     all tests'
+	@echo 'make coverage all tests; fails below $(BRANCHES) % of branches of model/'
+	@echo 'make mutants  mutation testing of the certified mathematics; results/mutants.jsonl'
 	@echo 'make bench    the pytest-benchmark suite, all sizes'
 	@echo 'make lint     ruff and mypy'
 	@echo 'make venv     the environment $(VENV) with everything'
@@ -36,6 +41,10 @@ $(VENV)/.test: $(inputs) $(VENV)/.run
 	$(install) '.[test,pandapower,scip]'
 	touch $@
 
+$(VENV)/.mutants: $(VENV)/.test
+	$(install) '.[mutants]'
+	touch $@
+
 venv: $(VENV)/.test
 
 report: $(VENV)/.run
@@ -44,6 +53,15 @@ report: $(VENV)/.run
 
 test: $(VENV)/.test
 	$(bin)/python -m pytest $(PYTEST)
+
+coverage: $(VENV)/.test
+	mkdir -p results
+	$(bin)/python -m pytest $(PYTEST) --cov --cov-report=term-missing:skip-covered --cov-report=json:results/coverage.json
+	$(bin)/python -c 'import json; share = json.load(open("results/coverage.json"))["totals"]["percent_branches_covered"]; \
+	print(f"branches of model/ taken: {share:.1f} %"); raise SystemExit(share < $(BRANCHES))'
+
+mutants: $(VENV)/.mutants
+	$(bin)/python tests/mutants.py $(MUTATE) -o results/mutants.jsonl
 
 bench: $(VENV)/.test
 	$(bin)/python -m pytest --benchmark-only
