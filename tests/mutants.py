@@ -107,8 +107,13 @@ def _compiles(code: str) -> bool:
 
 
 def _diff(source: str, code: str) -> str:
-    changed = unified_diff(source.splitlines(), code.splitlines(), lineterm="", n=0)
-    return "\n".join(" ".join(line.split()) for line in changed if re.match(r"[-+](?!--|\+\+)|@@", line))
+    """Line numbers and changed lines, their indentation left out."""
+    changed = list(unified_diff(source.splitlines(), code.splitlines(), lineterm="", n=0))[2:]
+    return "\n".join(line if line.startswith("@@") else _line(line[0], line[1:]) for line in changed)
+
+
+def _line(sign: str, text: str) -> str:
+    return f"{sign} {' '.join(text.split())}"
 
 
 def _meet(path: str, code: str, tests: list[str]) -> None:
@@ -160,7 +165,9 @@ def outcomes(path: str, found: list[Mutant], tests: list[str], workers: int, lim
 def explained(path: str) -> Counter:
     """How many mutants of each diff are known to change nothing."""
     listed = tomllib.loads(EQUIVALENT.read_text())["mutant"] if EQUIVALENT.exists() else []
-    return Counter(_lines(f"-{own['was']}\n+{own['is']}") for own in listed if own["file"] == path)
+    return Counter(
+        _line("-", own["was"]) + "\n" + _line("+", own["is"]) for own in listed if own["file"] == path
+    )
 
 
 def _lines(diff: str) -> str:

@@ -140,6 +140,19 @@ def test_a_row_of_the_follower_that_has_no_name_here_is_noticed(monkeypatch):
         build(uneven())
 
 
+def test_a_limit_without_its_other_side_is_noticed(monkeypatch):
+    """Both sides of every limit are named here, so one that is missing would be None."""
+
+    def one_sided(f, data, hours):
+        @f.Constraint(range(len(data.lines)), hours)
+        def flow_limit(f, k, t):
+            return dc_flow.line_flow(f, data, k, t) <= data.rate[k]
+
+    monkeypatch.setattr(dc_flow, "add_flow_limits", one_sided)
+    with pytest.raises(AssertionError, match="core.kkt states 48 complementarities, 60 are named"):
+        build(uneven())
+
+
 def test_the_native_value_is_the_dual_objective_at_native_load(natural):
     mult, net = natural.mult, natural.net
     for t in range(HOURS):
@@ -217,15 +230,18 @@ def test_shedding_and_spillage_have_the_boxes_that_the_docstring_derives(natural
         assert base * f.spill[i, t].ub == pytest.approx(capacity + most + low[t])
 
 
+@pytest.mark.parametrize("ref_bus", [2, 5, 9])
 @pytest.mark.parametrize("detour", [False, True])
-def test_the_box_of_an_angle_is_its_largest_value_within_the_ratings(detour):
+def test_the_box_of_an_angle_is_its_largest_value_within_the_ratings(detour, ref_bus):
     """By linear programming over all angles: the shortest path is the dual of this."""
     case = uneven()
     lines = list(case.transmission.branches[::-1])  # the slacker of two parallel lines first
     if detour:  # the direct line to bus 9 allows more than the way round
         lines[2] = lines[2].model_copy(update={"rate_a_mw": 30.0})
-    net = case.transmission.model_copy(update={"branches": tuple(lines)})
-    f = build(case.model_copy(update={"transmission": net})).m.follower
+    net = case.transmission.model_copy(update={"branches": tuple(lines), "ref_bus": ref_bus})
+    m = build(case.model_copy(update={"transmission": net})).m
+    f = m.follower
+    assert {i for i, _ in f.theta} == {2, 5, 9} - {ref_bus}
     row = {bus.bus_i: n for n, bus in enumerate(net.buses)}
     difference = np.zeros((len(lines), len(row)))
     for k, line in enumerate(lines):
