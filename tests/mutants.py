@@ -50,10 +50,10 @@ TESTS = {
     "model/boundary.py": ["test_boundary"],
     "model/branch_flow.py": ["test_branch_flow"],
     "model/trading.py": ["test_trading"],
-    "model/certificate.py": ["test_certificate", "test_price_regions"],
-    "model/follower_check.py": ["test_follower_check", "test_certificate"],
-    "model/region_check.py": ["test_region_check", "test_price_regions"],
-    "model/price_hull.py": ["test_price_hull", "test_price_regions"],
+    "model/certificate.py": ["test_certificate_checks", "test_certificate"],
+    "model/follower_check.py": ["test_follower_check"],
+    "model/region_check.py": ["test_region_check"],
+    "model/price_hull.py": ["test_price_hull"],
     "model/bounds.py": ["test_bounds"],
     "model/resources.py": ["test_resources"],
     "model/dc_flow.py": ["test_dc_flow"],
@@ -181,8 +181,8 @@ def campaign(path: str, workers: int) -> dict:
     source, tests = Path(path).read_text(), TESTS[path]
     if outcomes(path, [Mutant(source, "")], tests, 1, 600.0) != ["survived"]:
         raise SystemExit(f"{path}: its tests fail on the file as it is")
-    # A mutant may be slower, not this much: loops that never end are stopped.
-    limit_s = 10 + 5 * (time.monotonic() - start)
+    # Long, for a busy machine: a mutant that is only slow is not killed by it, one that never ends is.
+    limit_s = 60 + 10 * (time.monotonic() - start)
     found = list(mutants(source))
     verdicts = outcomes(path, found, tests, workers, limit_s)
     alive = [mutant for mutant, verdict in zip(found, verdicts, strict=True) if verdict == "survived"]

@@ -1,0 +1,351 @@
+"""Every check of the certificate at its limit: a hair within passes, a hair beyond is named."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from toys import toy
+
+from model import certificate
+from model.bounds import safe_bound
+from model.certificate import Check, certify
+from model.follower_check import FollowerRestated
+from model.metrics import Schedule, extract
+from model.price_hull import Leaf, hour_loads, hull
+from model.program import Program, compile_model
+from model.schemes import build
+from model.solvers import solve
+
+BASE = 10.0
+WITHIN, BEYOND = 0.99, 1.01
+
+
+@pytest.fixture(scope="module")
+def solved():
+    """A case in which the proof needs regions in several hours and several parts."""
+    problem = build(toy(3, 3, load_mw=7.0, rate_mw=1.0))
+    program = compile_model(problem.m)
+    outcome = solve(problem, program, "auto", 1e-6, 60.0)
+    assert outcome.trees and len(outcome.parts) >= 1
+    return problem, program, outcome
+
+
+@pytest.fixture(scope="module")
+def right(solved):
+    found = certify(*solved, 1e-5)
+    assert found.status == "certified" and found.bound_by == "safe", found
+    return found
+
+
+def failed(found):
+    return [check.name for check in found.checks if not check.passed]
+
+
+def test_the_checks_are_these(right):
+    names = [check.name for check in right.checks]
+    assert len(set(names)) == len(names)
+    assert set(names) >= {
+        "rows",
+        "boxes",
+        "cones",
+        "integrality",
+        "special ordered sets",
+        "follower's balance",
+        "follower's limits",
+        "follower's dispatch is optimal",
+        "prices are dual optimal",
+        "objective",
+        "bound below objective",
+    }
+
+
+def test_a_check_passes_up_to_its_limit_and_never_without_a_number():
+    assert Check("a", 1.0, 1.0).passed and not Check("a", 1.0 + 1e-12, 1.0).passed
+    assert not Check("a", math.nan, 1.0).passed and not Check("a", math.inf, 1.0).passed
+    assert Check("a", -math.inf, 0.0).passed is True
+
+
+def at_limit(solved, monkeypatch, share, name):
+    """The certificate of the solution with one measure at a share of its limit."""
+    problem, program, outcome = solved
+    value = share * 1e-6
+    if name == "rows":
+        monkeypatch.setattr(Program, "row_violation", lambda self, x: value)
+    elif name == "cones":
+        monkeypatch.setattr(Program, "cone_violation", lambda self, x: value)
+    elif name == "boxes":
+        lower = program.lower.copy()
+        column = program.column("feeder[0].P_boundary")[0]
+        lower[column] = outcome.x[column] + value
+        program = replace(program, lower=lower)
+    elif name == "boxes above":
+        upper = program.upper.copy()
+        column = program.column("feeder[0].P_boundary")[0]
+        upper[column] = outcome.x[column] - value
+        program = replace(program, upper=upper)
+    elif name == "integrality":
+        x = outcome.x.copy()
+        column = program.column("feeder[0].importing")[0]
+        x[column] += value if x[column] < 0.5 else -value
+        outcome = replace(outcome, x=x)
+    elif name == "objective":
+        own = Program.objective
+        gone = value * max(abs(own(program, outcome.x)), 1.0)
+        monkeypatch.setattr(Program, "objective", lambda self, x: own(self, x) + gone)
+    else:
+        attribute, unit = {
+            "follower's balance": ("imbalance_mw", BASE),
+            "follower's limits": ("excess_mw", BASE),
+            "follower's dispatch is optimal": ("regret", 300.0),
+            "prices are dual optimal": ("price_regret", 300.0),
+        }[name]
+        own = certificate.FollowerCheck
+
+        def measured(*arguments):
+            found = own(*arguments)
+            found.scale = 300.0
+            setattr(found, attribute, unit * value)
+            return found
+
+        monkeypatch.setattr(certificate, "FollowerCheck", measured)
+    return certify(problem, program, outcome, 1e-5)
+
+
+LIMITS = [
+    "rows",
+    "boxes",
+    "boxes above",
+    "cones",
+    "integrality",
+    "follower's balance",
+    "follower's limits",
+    "follower's dispatch is optimal",
+    "prices are dual optimal",
+    "objective",
+]
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_a_measure_within_a_millionth_passes(solved, monkeypatch, name):
+    assert failed(at_limit(solved, monkeypatch, WITHIN, name)) == []
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_a_measure_beyond_a_millionth_is_an_error_and_named(solved, monkeypatch, name):
+    found = at_limit(solved, monkeypatch, BEYOND, name)
+    assert name.removesuffix(" above") in failed(found) and found.status == "error"
+    assert name.removesuffix(" above") in found.message and found.message.startswith("failed: ")
+
+
+@pytest.mark.parametrize(("share", "passes"), [(WITHIN, True), (BEYOND, False)])
+def test_a_pair_of_which_one_must_be_zero_is_measured_by_its_boxes(share, passes):
+    problem = build(toy(1, 1), mode="sos1")
+    program = compile_model(problem.m)
+    outcome = solve(problem, program, "auto", 1e-4, 60.0)
+    pair = program.sos1[len(program.sos1) // 2]
+    x = outcome.x.copy()
+    extent = np.maximum(abs(program.lower), abs(program.upper))
+    x[pair] = share * 1e-6 * extent[pair] * np.array([1.0, 5.0])
+    found = certify(problem, program, replace(outcome, x=x), 1e-3)
+    assert ("special ordered sets" not in failed(found)) == passes
+    x[pair] = np.array([0.0, 0.5]) * extent[pair]
+    found = certify(problem, program, replace(outcome, x=x), 1e-3)
+    assert "special ordered sets" not in failed(found)
+    measured = {check.name: check.value for check in found.checks}
+    assert measured["special ordered sets"] < 1e-6
+
+
+def test_pairs_without_extent_and_programs_without_pairs_are_in_order(solved):
+    _, program, outcome = solved
+    assert certificate._sos_violation(program, outcome.x) == 0.0
+    pair = replace(program, sos1=np.array([[0, 1]]), lower=0 * program.lower, upper=0 * program.upper)
+    assert certificate._sos_violation(pair, 0 * outcome.x) == 0.0
+    assert certificate._sos_violation(pair, np.full_like(outcome.x, -1e-12)) == pytest.approx(1.0)
+
+
+def test_integrality_is_the_distance_to_the_nearest_whole_number(solved):
+    _, program, _ = solved
+    own = replace(program, integer=np.arange(len(program.c)) < 3)
+    x = np.zeros(len(program.c))
+    x[:4] = [0.9, 2.25, -3.0, 0.5]
+    assert certificate._integrality(own, x) == pytest.approx(0.25)
+    assert certificate._integrality(replace(own, integer=np.zeros_like(own.integer)), x) == 0.0
+
+
+def test_money_is_added_up_from_the_schedule_and_gaps_are_relative_to_it(solved, right):
+    problem, program, outcome = solved
+    schedule = extract(problem, program, outcome.x)
+    assert right.objective == pytest.approx(sum(schedule.payments().values()), rel=1e-12)
+    assert right.abs_gap == pytest.approx(right.objective - right.bound, abs=1e-12)
+    assert right.objective > 1 and right.gap == pytest.approx(right.abs_gap / right.objective, rel=1e-12)
+    assert right.shed_mwh == pytest.approx(schedule.shed.sum(), abs=1e-12)
+    assert right.relaxation_slack == pytest.approx(schedule.phantom_losses_mwh(), abs=1e-12)
+    assert right.cone_violation == program.cone_violation(outcome.x)
+    assert right.follower_regret == next(
+        check.value for check in right.checks if check.name == "follower's dispatch is optimal"
+    )
+    assert right.coupling == "prices"
+
+
+def test_shedding_is_stated():
+    problem = build(toy(1, 1, load_mw=60.0))
+    program = compile_model(problem.m)
+    outcome = solve(problem, program, "auto", 1e-3, 60.0)
+    found = certify(problem, program, outcome, 1e-3)
+    assert found.shed_mwh > 1
+    assert found.shed_mwh == pytest.approx(extract(problem, program, outcome.x).shed.sum())
+
+
+def test_an_objective_of_cents_has_its_gap_relative_to_a_dollar(solved, monkeypatch):
+    """And the money that may be amiss is relative to a dollar too."""
+    problem, program, outcome = solved
+    tenth = {"energy": 0.1}
+    monkeypatch.setattr(Schedule, "payments", lambda self: tenth)
+    monkeypatch.setattr(Program, "objective", lambda self, x: 0.1 + WITHIN * 1e-6)
+    blind = replace(outcome, parts=(), bound=0.1 - 0.25)
+    found = certify(problem, program, blind, 1e-3)
+    assert failed(found) == [] and found.objective == 0.1
+    assert found.gap == pytest.approx(0.25) == found.abs_gap
+    assert found.bound_by == "solver" and found.status == "gap_limit"
+    monkeypatch.setattr(Program, "objective", lambda self, x: 0.1 + BEYOND * 1e-6)
+    assert failed(certify(problem, program, blind, 1e-3)) == ["objective"]
+
+
+@pytest.mark.parametrize(("asked", "status"), [(1.01, "certified"), (1.0, "certified"), (0.99, "gap_limit")])
+def test_a_gap_is_certified_where_it_is_at_most_the_one_asked_for(solved, right, asked, status):
+    problem, program, outcome = solved
+    loose = replace(outcome, parts=(), bound=0.9 * right.objective)
+    gap = certify(problem, program, loose, 1.0).gap
+    assert gap == pytest.approx(0.1)
+    assert certify(problem, program, loose, asked * gap).status == status
+    late = replace(loose, status="time_limit")
+    assert certify(problem, program, late, asked * gap).status == status.replace("gap", "time")
+    assert certify(problem, program, replace(loose, message="said"), asked * gap).message == "said"
+
+
+@pytest.mark.parametrize(("share", "passes"), [(WITHIN, True), (BEYOND, False)])
+def test_a_bound_above_the_objective_is_an_error(solved, right, share, passes):
+    problem, program, outcome = solved
+    bound = right.objective * (1 + share * 1e-6)
+    found = certify(problem, program, replace(outcome, bound=bound), 1e-5)
+    assert found.bound_by == "solver" and found.bound == bound
+    assert (failed(found) == []) == passes
+    if not passes:
+        assert failed(found) == ["bound below objective"] and found.status == "error"
+
+
+def test_a_solvers_word_counts_only_where_it_is_more(solved, right):
+    problem, program, outcome = solved
+    for bound in (right.bound - 1.0, right.bound, None):
+        found = certify(problem, program, replace(outcome, bound=bound), 1e-5)
+        assert (found.bound, found.bound_by) == (right.bound, "safe")
+    nothing = certify(problem, program, replace(outcome, parts=()), 1e-5)
+    assert (nothing.bound, nothing.bound_by, nothing.gap, nothing.abs_gap) == (None, None, None, None)
+    assert nothing.status == "gap_limit"
+
+
+def test_without_a_point_the_status_is_the_outcomes_and_the_bound_stays(solved, right):
+    problem, program, outcome = solved
+    for status, expected in (("infeasible", "infeasible"), ("time_limit", "time_limit"), ("solved", "error")):
+        found = certify(problem, program, replace(outcome, x=None, status=status, message="why"), 1e-5)
+        assert (found.status, found.message, found.bound) == (expected, "why", right.bound)
+        assert found.objective is None and found.checks == () and found.bound_by == "safe"
+    x = outcome.x.copy()
+    x[7] = math.nan
+    found = certify(problem, program, replace(outcome, x=x), 1e-5)
+    assert (found.status, found.message, found.bound) == ("error", "failed: finite point", right.bound)
+
+
+def test_plain_data_keeps_every_field_and_each_verdict(right):
+    data = right.to_dict()
+    assert data["status"] == "certified" and data["bound"] == right.bound
+    assert [check["passed"] for check in data["checks"]] == [True] * len(right.checks)
+    assert data["checks"][0] == {
+        "name": "rows",
+        "value": right.checks[0].value,
+        "limit": 1e-6,
+        "passed": True,
+    }
+    wrong = replace(right, checks=(Check("rows", 1.0, 1e-6),)).to_dict()
+    assert wrong["checks"][0]["passed"] is False
+
+
+# The bound of parts.
+
+
+def bound_by_hand(solved, lost=0.0):
+    """The least bound over the parts, each program built again, less what regions miss in each hour."""
+    problem, program, outcome = solved
+    follower = FollowerRestated(problem.instance)
+    phi = {t: follower.optimal_cost(follower.native[:, [t]]) for t in range(3)}
+    hours = hour_loads(problem, program, {t: cost + 1e-10 * max(abs(cost), 1.0) for t, cost in phi.items()})
+    return (
+        min(
+            safe_bound(
+                hull(program.relaxed(), hours, part.chosen, part.known).program.with_fixed(part.fixed),
+                part.row_duals,
+                part.cone_duals,
+            )
+            for part in outcome.parts
+        )
+        - lost
+    )
+
+
+def test_the_bound_of_parts_is_the_least_of_them_less_what_regions_miss(solved, right, monkeypatch):
+    """Of every hour the worst leaf counts, and hours add up."""
+    problem, program, outcome = solved
+    assert right.bound == pytest.approx(bound_by_hand(solved), rel=1e-9)
+    seen: dict[int, list[Leaf]] = {}
+
+    def misses(instance, follower, t, loads, leaf):
+        assert instance is problem.instance
+        seen.setdefault(t, []).append(leaf)
+        return 0.01 * (t + len(seen[t]) % 2)
+
+    monkeypatch.setattr(certificate, "region_error", misses)
+    found = certify(problem, program, outcome, 1e-5)
+    expected = sum(0.01 * (t + 1) for t in seen)
+    assert set(seen) == set(outcome.trees) and expected > 0
+    assert found.bound == pytest.approx(bound_by_hand(solved, expected), rel=1e-9)
+
+
+def test_every_part_counts(solved, monkeypatch):
+    problem, program, outcome = solved
+    monkeypatch.setattr(certificate, "covers", lambda *arguments: True)
+    answers = iter(range(100, 0, -1))
+    monkeypatch.setattr(certificate, "safe_bound", lambda *arguments: float(next(answers)))
+    monkeypatch.setattr(certificate, "region_error", lambda *arguments: 0.0)
+    twice = replace(outcome, parts=(*outcome.parts, *outcome.parts))
+    assert certificate._bound_of_parts(problem, program, twice) == 101 - len(twice.parts)
+
+
+def test_a_region_that_no_leaf_of_a_tree_or_part_shows_proves_nothing(solved):
+    """Its plane would lift the payment of unexplored leaves without anybody having checked it."""
+    problem, program, outcome = solved
+    t = next(iter(outcome.trees))
+    region = next(leaf.region for leaf in outcome.trees[t] if leaf.region is not None)
+    part = outcome.parts[0]
+    unchecked = replace(part, known=part.known | {t: (*part.known.get(t, ()), replace(region))})
+    found = certify(problem, program, replace(outcome, parts=(unchecked, *outcome.parts[1:])), 1e-5)
+    assert found.bound is None
+    elsewhere = replace(part, known=part.known | {(t + 1) % 3: (region,)})
+    used = certificate._bound_of_parts(
+        problem, program, replace(outcome, parts=(elsewhere, *outcome.parts[1:]))
+    )
+    assert used == -math.inf
+
+
+def test_the_relaxation_alone_is_a_part_and_its_bound_needs_no_region(solved, monkeypatch):
+    problem, program, outcome = solved
+    root = solve(problem, program, "highs", 0.5, 60.0).parts
+    assert len(root) == 1 and not root[0].chosen and not root[0].fixed
+    monkeypatch.setattr(certificate, "covers", lambda *arguments: False)
+    found = certificate._bound_of_parts(problem, program, replace(outcome, parts=root, trees={}))
+    assert found == safe_bound(program.relaxed(), root[0].row_duals, root[0].cone_duals)
+    for changed in (replace(root[0], fixed={0: 1.0}), replace(root[0], chosen={0: ()})):
+        one = replace(outcome, parts=(changed,), trees={})
+        assert certificate._bound_of_parts(problem, program, one) == -math.inf
+    two = replace(outcome, parts=(root[0], root[0]), trees={})
+    assert certificate._bound_of_parts(problem, program, two) == -math.inf
