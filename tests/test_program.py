@@ -89,6 +89,10 @@ def test_redundant_boxes_are_not_enforced_and_others_are():
         lambda m: m.x**2 - m.y**2 <= 1,
         lambda m: m.x**2 + m.y <= 1 + m.x * m.y,
         lambda m: pyo.sin(m.x) <= 0,
+        lambda m: m.x**2 <= m.y + 1,
+        lambda m: m.x**2 + m.x * m.y <= 1,
+        lambda m: m.x**2 <= 2 * m.x * m.y + m.y,
+        lambda m: (0.1, m.x**2, 1),
     ],
 )
 def test_what_is_not_a_cone_is_refused(expression):
@@ -98,3 +102,31 @@ def test_what_is_not_a_cone_is_refused(expression):
     m.cost = pyo.Objective(expr=m.x)
     with pytest.raises(ValueError, match="row"):
         compile_model(m)
+
+
+def test_a_program_without_cones_violates_none_and_with_them_the_worst_counts():
+    m = pyo.ConcreteModel()
+    m.x, m.y = pyo.Var(bounds=(0, 9)), pyo.Var(bounds=(0, 9))
+    m.row = pyo.Constraint(expr=m.x + 2 * m.y <= 1)
+    m.cost = pyo.Objective(expr=m.x)
+    program = compile_model(m)
+    assert program.cone_violation(np.array([9.0, 9.0])) == 0.0
+    # 3 + 8 = 11 is 10 too much, in units of the row's largest coefficient.
+    assert program.row_violation(np.array([3.0, 4.0])) == pytest.approx(5.0)
+    m.disc = pyo.Constraint(expr=m.x**2 + m.y**2 <= 4)
+    m.strip = pyo.Constraint(expr=m.x**2 <= 1)
+    program = compile_model(m)
+    assert program.cone_violation(np.array([3.0, 4.0])) == pytest.approx(3.0)
+    assert program.cone_violation(np.array([1.0, 0.0])) == 0.0
+
+
+def test_an_expression_that_is_not_affine_has_no_coefficients():
+    m = pyo.ConcreteModel()
+    m.x, m.y = pyo.Var(bounds=(0, 1)), pyo.Var(bounds=(0, 1))
+    m.cost = pyo.Objective(expr=m.x)
+    affine = compile_model(m).objective_map
+    coefficients, constant = affine.row(3 * m.y - m.x + 2)
+    assert (coefficients.tolist(), constant) == ([-1.0, 3.0], 2.0)
+    for expression in (m.x * m.y, m.x**2, pyo.exp(m.x)):
+        with pytest.raises(ValueError, match="not affine"):
+            affine.row(expression)
