@@ -9,23 +9,34 @@ field, its value and what is allowed.
 
 import hashlib
 import json
+import math
 import re
 from collections import Counter
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 Finite = Annotated[float, Field(allow_inf_nan=False, ge=-1e9, le=1e9)]
 NonNegative = Annotated[float, Field(allow_inf_nan=False, ge=0, le=1e9)]
 # Floors far below any device, so that no quotient or square of data leaves the range of a float.
 Positive = Annotated[float, Field(allow_inf_nan=False, ge=1e-6, le=1e9)]
+# $/MWh, far above any value of lost load: what a solver's tolerance leaves is not to be worth dollars.
+Price = Annotated[float, Field(allow_inf_nan=False, ge=0, le=1e6)]
+PositivePrice = Annotated[float, Field(allow_inf_nan=False, ge=1e-6, le=1e6)]
+AnyPrice = Annotated[float, Field(allow_inf_nan=False, ge=-1e6, le=1e6)]
 BaseMva = Annotated[float, Field(allow_inf_nan=False, ge=1e-3, le=1e5)]
 BaseKv = Annotated[float, Field(allow_inf_nan=False, ge=1e-2, le=1e4)]
 Voltage = Annotated[float, Field(allow_inf_nan=False, ge=0.1, le=10)]  # p.u.
 Efficiency = Annotated[float, Field(allow_inf_nan=False, ge=0.01, le=1)]
 BusNumber = Annotated[int, Field(ge=0, le=10**9)]
+Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]  # what a table of results holds as a whole number
+
+# A feeder with load has at least this peak, p.u.: a thousand times what the certificate lets pass in a row,
+# else a point that serves nobody would be feasible.
+PEAK_LOAD = 1e-3
+LABEL_LENGTH = 200
 
 SETTLEMENTS = ("lmp", "tariff")
 
@@ -34,18 +45,27 @@ class InputError(ValueError):
     """A user's mistake: the field, its value and what is allowed, in one line."""
 
     def __init__(self, field: str, value: object, allowed: str):
-        shown = repr(value)
-        if len(shown) > 80:
-            shown = shown[:30] + "..." + shown[-47:]  # a path tells most at its end
-        line = " ".join(f"{field}: got {shown}; allowed: {allowed}".split())
+        line = " ".join(f"{_short(field)}: got {_short(_shown(value))}; allowed: {allowed}".split())
         super().__init__("".join(c if c.isprintable() else "?" for c in line))
         self.field, self.value, self.allowed = field, value, allowed
+
+
+def _shown(value: object) -> str:
+    try:
+        return repr(value)
+    except ValueError:  # an integer with more digits than Python writes
+        return f"a {type(value).__name__} too long to show"
+
+
+def _short(text: str) -> str:
+    """At most 80 characters; a path tells most at its end."""
+    return text if len(text) <= 80 else text[:30] + "..." + text[-47:]
 
 
 def input_error(error: ValidationError) -> InputError:
     """The first complaint of a pydantic ``ValidationError`` as one :class:`InputError`."""
     first = error.errors(include_url=False)[0]
-    path = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in first["loc"])
+    path = "".join(f".{p}" if str(p).isidentifier() else f"[{p!r}]" for p in first["loc"])
     if first["type"] == "rule":
         ctx = first["ctx"]
         return InputError((path + "." + ctx["field"]).lstrip("."), ctx["value"], ctx["allowed"])
@@ -53,7 +73,7 @@ def input_error(error: ValidationError) -> InputError:
         return InputError(path.lstrip("."), first["input"], "no such field")
     if first["type"] == "missing":
         return InputError(path.lstrip("."), "nothing", "a value, the field is required")
-    allowed = re.sub(r"^Input should be ", "", first["msg"])
+    allowed = re.sub(r"^(Input should be|Tuple should have) | after validation, not \d+$", "", first["msg"])
     return InputError(path.lstrip(".") or "instance", first["input"], allowed)
 
 
@@ -65,8 +85,10 @@ class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-Series = Annotated[tuple[Finite, ...], Field(strict=False)]
-NonNegativeSeries = Annotated[tuple[NonNegative, ...], Field(strict=False)]
+# A list is given up at its first mistake: millions of them would only take memory.
+Series = Annotated[tuple[Finite, ...], Field(strict=False), FailFast()]
+Prices = Annotated[tuple[AnyPrice, ...], Field(strict=False), FailFast()]
+NonNegativeSeries = Annotated[tuple[NonNegative, ...], Field(strict=False), FailFast()]
 
 
 class Bus(_Record):
@@ -89,26 +111,26 @@ class Block(_Record):
     """One block of a generating unit's piecewise linear cost."""
 
     p_max_mw: Positive
-    cost_per_mwh: NonNegative
+    cost_per_mwh: Price
 
 
 class Gen(_Record):
     """A generating unit: cost blocks in rising order, an optional ramp limit per hour."""
 
     gen_bus: BusNumber
-    blocks: Annotated[tuple[Block, ...], Field(strict=False, min_length=1)]
+    blocks: Annotated[tuple[Block, ...], Field(strict=False, min_length=1), FailFast()]
     ramp_mw_per_h: Positive | None = None
 
 
 class Transmission(_Record):
     """The follower's network."""
 
-    buses: Annotated[tuple[Bus, ...], Field(strict=False, min_length=1)]
-    branches: Annotated[tuple[Line, ...], Field(strict=False)]
-    gens: Annotated[tuple[Gen, ...], Field(strict=False, min_length=1)]
+    buses: Annotated[tuple[Bus, ...], Field(strict=False, min_length=1), FailFast()]
+    branches: Annotated[tuple[Line, ...], Field(strict=False), FailFast()]
+    gens: Annotated[tuple[Gen, ...], Field(strict=False, min_length=1), FailFast()]
     ref_bus: BusNumber
-    voll_per_mwh: Positive
-    spill_per_mwh: Positive
+    voll_per_mwh: PositivePrice
+    spill_per_mwh: PositivePrice
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -172,7 +194,7 @@ class Bess(_Record):
     energy_mwh: Positive
     efficiency_charge: Efficiency
     efficiency_discharge: Efficiency
-    wear_per_mwh: NonNegative
+    wear_per_mwh: Price
 
 
 class Feeder(_Record):
@@ -184,11 +206,11 @@ class Feeder(_Record):
     v_root: Voltage
     vmin: Voltage
     vmax: Voltage
-    buses: Annotated[tuple[FeederBus, ...], Field(strict=False, min_length=2)]
-    branches: Annotated[tuple[FeederBranch, ...], Field(strict=False, min_length=1)]
-    peers: Annotated[tuple[BusNumber, ...], Field(strict=False)]
-    pv: Annotated[tuple[Pv, ...], Field(strict=False)]
-    bess: Annotated[tuple[Bess, ...], Field(strict=False)]
+    buses: Annotated[tuple[FeederBus, ...], Field(strict=False, min_length=2), FailFast()]
+    branches: Annotated[tuple[FeederBranch, ...], Field(strict=False, min_length=1), FailFast()]
+    peers: Annotated[tuple[BusNumber, ...], Field(strict=False), FailFast()]
+    pv: Annotated[tuple[Pv, ...], Field(strict=False), FailFast()]
+    bess: Annotated[tuple[Bess, ...], Field(strict=False), FailFast()]
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -220,13 +242,14 @@ class Feeder(_Record):
             raise _refuse("buses", f"load at root bus {self.root_bus}", "no load at the root")
         if len(set(self.peers)) != len(self.peers):
             raise _refuse("peers", list(self.peers), "every bus once")
+        peers = set(self.peers)
         for k, peer in enumerate(self.peers):
             if peer not in loads:
                 raise _refuse(f"peers[{k}]", peer, "a bus with load")
         located = [(f"pv[{k}].bus", pv.bus) for k, pv in enumerate(self.pv)]
         located += [(f"bess[{k}].bus", bess.bus) for k, bess in enumerate(self.bess)]
         for field, bus in located:
-            if bus not in self.peers:
+            if bus not in peers:
                 raise _refuse(field, bus, "a peer's bus (a load bus, never the root)")
         return self
 
@@ -263,22 +286,22 @@ class Arc(_Record):
 
     seller: Annotated[int, Field(ge=0)]
     buyer: Annotated[int, Field(ge=0)]
-    wheeling_per_mwh: Positive
+    wheeling_per_mwh: PositivePrice
 
 
 class Fees(_Record):
     """Fees in $/MWh, collected by the network companies."""
 
-    access_per_mwh: NonNegative
-    network_per_mwh: NonNegative
-    local_per_mwh: NonNegative
+    access_per_mwh: Price
+    network_per_mwh: Price
+    local_per_mwh: Price
 
 
 class Instance(_Record):
     """All a scheme needs to know; see the module's docstring for units."""
 
     name: str
-    seed: Annotated[int, Field(ge=0)]
+    seed: Seed
     hours: Annotated[int, Field(ge=1, le=168)]
     base_mva: BaseMva
     settlement: Literal["lmp", "tariff"]
@@ -286,10 +309,10 @@ class Instance(_Record):
     network: str
     congestion: str
     transmission: Transmission
-    feeders: Annotated[tuple[Feeder, ...], Field(strict=False, min_length=1)]
-    arcs: Annotated[tuple[Arc, ...], Field(strict=False)]
+    feeders: Annotated[tuple[Feeder, ...], Field(strict=False, min_length=1), FailFast()]
+    arcs: Annotated[tuple[Arc, ...], Field(strict=False), FailFast()]
     fees: Fees
-    tariff_per_mwh: Series
+    tariff_per_mwh: Prices
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -297,6 +320,10 @@ class Instance(_Record):
             if len(series) != self.hours:
                 raise _refuse(field, f"{len(series)} values", f"one value for each of {self.hours} hours")
 
+        for name in ("name", "partners", "network", "congestion"):
+            label = getattr(self, name)
+            if len(label) > LABEL_LENGTH or not label.isprintable():
+                raise _refuse(name, label, f"at most {LABEL_LENGTH} printable characters")
         check("tariff_per_mwh", self.tariff_per_mwh)
         for k, bus in enumerate(self.transmission.buses):
             check(f"transmission.buses[{k}].pd_mw", bus.pd_mw)
@@ -311,6 +338,10 @@ class Instance(_Record):
                 check(f"feeders[{d}].buses[{k}].qd_mvar", load.qd_mvar)
             for k, pv in enumerate(feeder.pv):
                 check(f"feeders[{d}].pv[{k}].available_mw", pv.available_mw)
+            peak_mw = max(map(math.fsum, zip(*(load.pd_mw for load in feeder.buses), strict=True)))
+            if 0 < peak_mw < PEAK_LOAD * self.base_mva:
+                least = f"no load, or a peak of at least {PEAK_LOAD * self.base_mva:g} MW, 1/1000 of base_mva"
+                raise _refuse(f"feeders[{d}].buses", f"peak load {peak_mw:g} MW", least)
         seen = set()
         for k, arc in enumerate(self.arcs):
             for name in ("seller", "buyer"):
@@ -333,22 +364,29 @@ class Instance(_Record):
     def from_json(cls, text: str | bytes) -> "Instance":
         """Raises InputError where the text is not a valid instance."""
         try:
-            return cls.model_validate_json(text)
+            case = cls.model_validate_json(text)
         except ValidationError as error:
             raise input_error(error) from None
+        json.loads(text, object_pairs_hook=_fields_once)
+        return case
 
     @classmethod
     def read(cls, path: str | Path) -> "Instance":
         """Raises InputError for a file that cannot be read or is not a valid instance."""
         try:
-            text = Path(path).read_bytes()
+            text = None if Path(path).is_char_device() else Path(path).read_bytes()
         except OSError as error:
             raise InputError("instance file", str(path), f"a readable file ({error.strerror})") from None
+        except ValueError as error:
+            raise InputError("instance file", str(path), f"a file name ({error})") from None
+        if text is None:
+            raise InputError("instance file", str(path), "a file with an end, not a device")
         return cls.from_json(text)
 
     def digest(self) -> str:
-        """Twelve hexadecimal digits that identify the instance's content."""
-        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        """Twelve hexadecimal digits that identify the content; equal instances have the same."""
+        content = _one_zero(self.model_dump(mode="json"))
+        canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
 
@@ -364,3 +402,20 @@ def _reached(start: int, pairs: list[tuple[int, int]]) -> set[int]:
                 seen.add(j)
                 frontier.append(j)
     return seen
+
+
+def _fields_once(pairs: list[tuple[str, Any]]) -> None:
+    """Refuse an object of a JSON text that names a field twice: nobody knows which of its values is meant."""
+    counts = Counter(name for name, _ in pairs)
+    if len(counts) < len(pairs):
+        twice, count = counts.most_common(1)[0]
+        raise InputError(twice, f"{count} values", "one value for a field")
+
+
+def _one_zero(data: Any) -> Any:
+    """Plain data with 0.0 for -0.0, which is equal to it and written differently."""
+    if isinstance(data, dict):
+        return {name: _one_zero(value) for name, value in data.items()}
+    if isinstance(data, list):
+        return [_one_zero(value) for value in data]
+    return data + 0.0 if isinstance(data, float) else data

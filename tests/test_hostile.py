@@ -1,0 +1,246 @@
+"""Hostile input: never a traceback, never a hang, never a wrong "certified".
+
+``check_input`` and ``check_solved`` look at one seed each, so that a longer campaign can call them for as
+many as it likes; here they see the first few thousand and the first few dozen.
+"""
+
+import faulthandler
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fuzz import hostile, nasty
+from toys import toy
+
+import tso_dso
+from model.certificate import Certificate, certify
+from model.counts import predict
+from model.data import InputError, Instance
+from model.metrics import Schedule, extract, table
+from model.program import compile_model
+from model.schemes import build
+from model.solvers import solve
+
+INPUT_S = 2.0  # for a file of half a megabyte at most; a usual one takes a millisecond
+SOLVE_S = 2.0
+GRACE_S = 20.0  # of building, checking, and of what a solver does between two looks at the clock
+GAP = 1e-3
+# What two certified results may contradict each other by, relative to the objective: a tenth of the gap asked
+# for. Each point is feasible to 1e-6 p.u. only, and an instance may put a price of 1e6 $/MWh on that.
+CONTRADICTION = 0.1 * GAP
+# A schedule's balance, relative to the feeder's peak load of at least 1e-3 p.u.: ten rows, each to 1e-6 p.u.
+BALANCE = 1e-2
+
+
+def check_input(seed: int) -> str:
+    """What became of one hostile file: ``accepted`` or ``refused``. Anything else is an AssertionError."""
+    return read_hostile(hostile(seed), f"seed {seed}")
+
+
+def read_hostile(text: bytes, name: str) -> str:
+    """``accepted`` or ``refused``, in time; an accepted one survives JSON, a refusal is one clear line."""
+    start = time.monotonic()
+    try:
+        case = Instance.from_json(text)
+    except InputError as error:
+        line, outcome = str(error), "refused"
+        field, _, rest = line.partition(": got ")
+        got, _, allowed = rest.rpartition("; allowed: ")
+        assert field.strip() and got and allowed, (name, line)
+        assert line.isprintable() and len(line) < 500, (name, line)
+    except Exception as error:
+        raise AssertionError(f"{name}: {type(error).__name__}: {error}") from error
+    else:
+        outcome = "accepted"
+        again = Instance.from_json(case.to_json())
+        assert again == case and again.digest() == case.digest(), name
+    took = time.monotonic() - start
+    assert took < INPUT_S, f"{name}: {took:.1f} s"
+    return outcome
+
+
+def check_solved(seed: int) -> str:
+    """The status of one valid but nasty instance; every claim in it holds against another method's."""
+    case = nasty(seed)
+    certificate, schedule = solved(case, "auto", f"seed {seed}")
+    if certificate.status == "certified":
+        assert certificate.objective - certificate.bound <= GAP * scale(certificate), seed
+        assert_balanced(case, schedule, seed)
+    if certificate.status in ("certified", "infeasible"):
+        other, _ = solved(case, "highs", f"seed {seed}, highs")
+        assert_compatible(certificate, other, seed)
+    return certificate.status
+
+
+def solved(case: Instance, method: str, name: str) -> tuple[Certificate, Schedule | None]:
+    """Certificate and schedule; an exception of any kind or a run far beyond its limit fails."""
+    start = time.monotonic()
+    problem = build(case)
+    program = compile_model(problem.m)
+    assert program.sizes == {key: predict(case, "big_m")[key] for key in program.sizes}, name
+    outcome = solve(problem, program, method, GAP, SOLVE_S)
+    certificate = certify(problem, program, outcome, GAP)
+    assert time.monotonic() - start < SOLVE_S + GRACE_S, name
+    assert certificate.status in "certified gap_limit time_limit infeasible error".split(), name
+    if outcome.x is None or not np.isfinite(outcome.x).all():
+        return certificate, None
+    schedule = extract(problem, program, outcome.x)
+    assert len(table(schedule)) == case.n_adns * case.hours
+    return certificate, schedule
+
+
+def scale(certificate: Certificate) -> float:
+    return max(abs(certificate.objective), 1.0)
+
+
+def assert_compatible(one: Certificate, other: Certificate, seed: int) -> None:
+    """No certified point lies below a certified bound, and what one certifies the other finds feasible."""
+    for a, b in ((one, other), (other, one)):
+        if a.status == "certified":
+            assert b.status != "infeasible", (seed, a, b)
+            if b.status == "certified":
+                assert b.bound <= a.objective + CONTRADICTION * scale(a), (seed, a.objective, b.bound)
+
+
+def assert_balanced(case: Instance, schedule: Schedule, seed: int) -> None:
+    """Every feeder takes what its loads, losses and devices take, in MW and relative to its peak load."""
+    for feeder, f in zip(case.feeders, schedule.feeders, strict=True):
+        load = np.sum([bus.pd_mw for bus in feeder.buses], axis=0)
+        if not load.any():
+            continue
+        r = np.array([[branch.br_r_ohm / feeder.base_kv**2] for _, branch in feeder.parents().values()])
+        losses = case.base_mva**2 * (r * f.l_pu).sum(axis=0)
+        taken = load + losses + (f.charge - f.discharge).sum(axis=0) - f.pv.sum(axis=0)
+        size = load.max() + losses.max() + f.pv.max(initial=0.0) + f.charge.max(initial=0.0)
+        assert np.abs(f.P_boundary - taken).max() <= BALANCE * size, seed
+
+
+@pytest.fixture
+def no_hang():
+    """A call that never returns ends the process with all its stacks instead of blocking the suite."""
+    faulthandler.dump_traceback_later(300, exit=True)
+    yield
+    faulthandler.cancel_dump_traceback_later()
+
+
+BATCH = 600
+
+
+@pytest.mark.parametrize("batch", range(10))
+def test_a_hostile_file_is_read_or_refused_in_one_line_and_in_time(batch, no_hang):
+    outcomes = [check_input(seed) for seed in range(batch * BATCH, (batch + 1) * BATCH)]
+    # Were all refused at the first byte, the rules behind it would never be reached.
+    assert outcomes.count("accepted") > BATCH / 50 and outcomes.count("refused") > BATCH / 2
+
+
+@pytest.mark.parametrize("batch", range(6))
+def test_a_nasty_instance_is_certified_rightly_or_not_at_all(batch, no_hang):
+    statuses = [check_solved(seed) for seed in range(10 * batch, 10 * batch + 10)]
+    assert statuses.count("certified") >= 3, statuses
+
+
+# The worst files by name, through the library and through the command line
+
+VALID = toy(1, 2).to_json()
+
+
+def changed(old: str, new: str) -> bytes:
+    assert old in VALID, old
+    return VALID.replace(old, new, 1).encode("utf-8", "surrogatepass")
+
+
+WORST = {
+    "empty": b"",
+    "blank": b" \n\t ",
+    "NUL bytes": b"\x00" * 1000,
+    "not text": bytes(range(256)) * 4,
+    "a byte order mark": b"\xef\xbb\xbf" + VALID.encode(),
+    "UTF-16": VALID.encode("utf-16"),
+    "invalid UTF-8 in a name": changed("toy-1", "toy-@").replace(b"toy-@", b"toy-\xff"),
+    "an encoded surrogate": changed("toy-1", "\ud800"),
+    "an escaped lone surrogate": changed("toy-1", r"\ud800"),
+    "control characters in a name": changed("toy-1", r"\u0000\u001b[31m"),
+    "text that runs backwards": changed('"network":"fixed"', r'"network":"\u202efixed"'),
+    "a name of a million characters": changed("toy-1", "n" * 1_000_000),
+    "a field of a million characters": changed('"seed"', '"' + "s" * 1_000_000 + '":0,"seed"'),
+    "a field without a name": changed('"seed"', '"":0,"seed"'),
+    "a field of control characters": changed('"seed"', r'"\n\u0000\u2028":0,"seed"'),
+    "a field with a zero-width space": changed('"seed"', '"seed\u200b":0,"seed"'),
+    "a field twice": changed('"seed":0', '"seed":0,"seed":1'),
+    "a field of a bus twice": changed('"bus_i":1', '"bus_i":1,"bus_i":1'),
+    "100,000 open brackets": b"[" * 100_000,
+    "100,000 open objects": b'{"a":' * 100_000,
+    "100,000 brackets in a field": changed('"seed":0', '"seed":' + "[" * 100_000 + "]" * 100_000),
+    "100 brackets in a field": changed('"seed":0', '"seed":' + "[" * 100 + "]" * 100),
+    "a million numbers in a series": changed('"pd_mw":[', '"pd_mw":[' + "0.0," * 1_000_000),
+    "a million words in a series": changed('"pd_mw":[', '"pd_mw":[' + '"x",' * 1_000_000),
+    "half a file": VALID[: len(VALID) // 2].encode(),
+    "a file and a half": (VALID + VALID[: len(VALID) // 2]).encode(),
+    "two instances": f"[{VALID},{VALID}]".encode(),
+    "NaN": changed("[0.6,1.0]", "[0.6,NaN]"),
+    "infinity": changed("[0.6,1.0]", "[0.6,-Infinity]"),
+    "a float beyond floats": changed("[0.6,1.0]", "[0.6,1e309]"),
+    "an integer beyond floats": changed("[0.6,1.0]", "[0.6,1" + "0" * 400 + "]"),
+    "an integer of 5000 digits": changed('"seed":0', '"seed":' + "9" * 5000),
+    "an integer of 4300 digits": changed('"seed":0', '"seed":' + "9" * 4300),
+    "a seed beyond 64 bits": changed('"seed":0', '"seed":9223372036854775808'),
+    "truth for a number": changed('"voll_per_mwh":1000.0', '"voll_per_mwh":true'),
+    "truth for a whole number": changed('"hours":2', '"hours":true'),
+    "a float for a whole number": changed('"hours":2', '"hours":2.0'),
+    "text for a number": changed('"voll_per_mwh":1000.0', '"voll_per_mwh":"1000.0"'),
+    "null for a number": changed('"voll_per_mwh":1000.0', '"voll_per_mwh":null'),
+    "an object for a list": changed('"peers":[1,2]', '"peers":{"0":1,"1":2}'),
+    "a denormal where a floor is": changed('"base_mva":10.0', '"base_mva":5e-324'),
+    "a peak below what can be checked": changed('"base_mva":10.0', '"base_mva":1e5'),
+    "a price beyond measure": changed('"access_per_mwh":4.0', '"access_per_mwh":1e9'),
+    "a minus sign": changed('"rate_a_mva":6.0', '"rate_a_mva":-6.0'),
+}
+
+
+@pytest.mark.parametrize("what", WORST)
+def test_the_worst_files_are_refused(what):
+    assert read_hostile(WORST[what], what) == "refused"
+
+
+@pytest.mark.parametrize("what", WORST)
+def test_solve_refuses_the_worst_files_with_status_2_and_writes_nothing(what, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("worst.json").write_bytes(WORST[what])
+    with pytest.raises(SystemExit) as end:
+        tso_dso.main(["solve", "worst.json", "-o", "new/out"])
+    told = capsys.readouterr()
+    assert (end.value.code, told.out) == (2, "")
+    assert told.err.startswith("error: ") and told.err.count("\n") == 1 and told.err.endswith("\n")
+    assert ": got " in told.err and "; allowed: " in told.err and len(told.err) < 500
+    assert os.listdir() == ["worst.json"]
+
+
+@pytest.mark.parametrize("what", ["100,000 brackets in a field", "a field of control characters"])
+def test_a_process_refuses_a_hostile_file_without_a_traceback(what, tmp_path):
+    """As a process of its own, on a terminal that knows ASCII only."""
+    (tmp_path / "worst.json").write_bytes(WORST[what])
+    command = [sys.executable, "-m", "tso_dso", "solve", "worst.json", "-o", "out"]
+    environment = os.environ | {"PYTHONPATH": str(Path(tso_dso.__file__).parent), "PYTHONIOENCODING": "ascii"}
+    ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, timeout=60)
+    assert (ended.returncode, ended.stdout) == (2, b"")
+    assert ended.stderr.startswith(b"error: ") and ended.stderr.count(b"\n") == 1
+    assert os.listdir(tmp_path) == ["worst.json"]
+
+
+@pytest.mark.parametrize("name", ["/dev/zero", "no\x00name", "a folder"])
+def test_what_is_no_file_is_refused(name, tmp_path, monkeypatch):
+    """``/dev/zero`` has no end: reading it would fill the memory."""
+    monkeypatch.chdir(tmp_path)
+    Path("a folder").mkdir()
+    with pytest.raises(InputError, match="^instance file: got "):
+        Instance.read(name)
+
+
+def test_a_hostile_file_is_the_same_for_its_seed():
+    assert [hostile(seed) for seed in range(50)] == [hostile(seed) for seed in range(50)]
+    assert len({hostile(seed) for seed in range(50)}) > 45  # some are just empty, say
+    assert [nasty(seed).digest() for seed in range(5)] == [nasty(seed).digest() for seed in range(5)]
