@@ -13,6 +13,7 @@ import numpy as np
 from model.bounds import safe_bound
 from model.follower_check import FollowerCheck, FollowerRestated
 from model.metrics import extract
+from model.multiplier_check import shortfall
 from model.outcome import Outcome
 from model.price_hull import hour_loads, hull
 from model.problem import Problem
@@ -24,6 +25,9 @@ FEASIBILITY = 1e-6
 INTEGRALITY = 1e-6
 MONEY = 1e-6
 MONEY_ROUNDING = 1e-10
+ROUNDING = 1e-12  # of a bound computed twice, relative to it
+# Slack cones that lose less than this part of the physical losses leave a power flow as it is.
+EXACT = 1e-3
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ class Certificate:
     asked for; ``gap_limit`` where the checks passed and the gap is larger; else the outcome's own
     status, or ``error`` with the failed checks in ``message``. Money in $, ``gap`` relative to
     ``max(|objective|, 1 $)``, ``follower_regret`` in $, ``relaxation_slack`` in MWh of losses
-    that no physics explains.
+    that no physics explains; ``relaxation`` says whether that leaves the DistFlow relaxation exact.
     """
 
     status: str
@@ -60,6 +64,7 @@ class Certificate:
     abs_gap: float | None = None
     follower_regret: float | None = None
     cone_violation: float | None = None
+    relaxation: str | None = None
     relaxation_slack: float | None = None
     shed_mwh: float | None = None
     coupling: str = "prices"
@@ -74,16 +79,20 @@ class Certificate:
 def certify(problem: Problem, program: Program, outcome: Outcome, gap: float = 1e-3) -> Certificate:
     """Check an outcome; ``gap`` is the relative gap asked for."""
     bound, bound_by = _best_bound(problem, program, outcome)
+    bounds = Check("multiplier bounds", shortfall(problem, program), ROUNDING)
     if outcome.x is None:
-        status = "error" if outcome.status == "solved" else outcome.status
-        return Certificate(status, outcome.message, bound=bound, bound_by=bound_by, coupling=problem.coupling)
+        status = "error" if outcome.status == "solved" or not bounds.passed else outcome.status
+        message = outcome.message if bounds.passed else f"failed: {bounds.name}"
+        return Certificate(
+            status, message, (bounds,), bound=bound, bound_by=bound_by, coupling=problem.coupling
+        )
     x = outcome.x
     if not np.isfinite(x).all():
         message = "failed: finite point"
         return Certificate("error", message, bound=bound, bound_by=bound_by, coupling=problem.coupling)
     schedule = extract(problem, program, x)
     objective = sum(schedule.payments().values())
-    follower = FollowerCheck(problem.instance, schedule)
+    follower = FollowerCheck(problem.instance, schedule, FEASIBILITY * problem.instance.base_mva)
     scale = max(abs(objective), 1.0)
     cone = program.cone_violation(x)
     checks = [
@@ -96,12 +105,16 @@ def certify(problem: Problem, program: Program, outcome: Outcome, gap: float = 1
         Check("follower's limits", follower.excess_mw, FEASIBILITY * problem.instance.base_mva),
         Check("follower's dispatch is optimal", follower.regret, MONEY * follower.scale),
         Check("prices are dual optimal", follower.price_regret, MONEY * follower.scale),
+        bounds,
         Check("objective", abs(program.objective(x) - objective), MONEY * scale),
     ]
     if bound is not None:
         checks.append(Check("bound below objective", bound - objective, MONEY * scale))
     abs_gap = None if bound is None else objective - bound
     relative = None if abs_gap is None else abs_gap / scale
+    slack = schedule.phantom_losses_mwh()
+    # An interior-point method leaves a little slack where no power flows either.
+    most = EXACT * schedule.losses_mwh() + FEASIBILITY * problem.instance.base_mva * problem.instance.hours
     failed = [check.name for check in checks if not check.passed]
     if failed:
         status, message = "error", "failed: " + ", ".join(failed)
@@ -121,7 +134,8 @@ def certify(problem: Problem, program: Program, outcome: Outcome, gap: float = 1
         abs_gap=abs_gap,
         follower_regret=follower.regret,
         cone_violation=cone,
-        relaxation_slack=schedule.phantom_losses_mwh(),
+        relaxation="exact" if slack <= most else "not exact",
+        relaxation_slack=slack,
         shed_mwh=float(schedule.shed.sum()),
         coupling=problem.coupling,
     )

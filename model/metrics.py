@@ -95,20 +95,30 @@ class Schedule:
 
     def phantom_losses_mwh(self) -> float:
         """Energy that slack cones lose beyond physics: sum r (l - (P^2 + Q^2) / v), in MWh."""
-        total = 0.0
         base = self.instance.base_mva
-        for feeder, f in zip(self.instance.feeders, self.feeders, strict=True):
-            flow_squared = (f.P_mw**2 + f.Q_mvar**2) / base**2
-            total += float(
-                np.sum(_resistance(feeder, base) * (f.l_pu - flow_squared / _sending_v(feeder, f)))
-            )
-        return total * base
+        return base * sum(
+            float(np.sum(_resistance(feeder, base) * (f.l_pu - _squared_current(feeder, f, base))))
+            for feeder, f in zip(self.instance.feeders, self.feeders, strict=True)
+        )
+
+    def losses_mwh(self) -> float:
+        """Energy that the flows lose by physics: sum r (P^2 + Q^2) / v, in MWh."""
+        base = self.instance.base_mva
+        return base * sum(
+            float(np.sum(_resistance(feeder, base) * _squared_current(feeder, f, base)))
+            for feeder, f in zip(self.instance.feeders, self.feeders, strict=True)
+        )
 
 
 def _resistance(feeder, base_mva: float) -> Array:
     """Branch resistances in p.u. by child bus, as a column."""
     z_base = feeder.base_kv**2 / base_mva
     return np.array([[branch.br_r_ohm / z_base] for _, branch in feeder.parents().values()])
+
+
+def _squared_current(feeder, f: FeederSchedule, base_mva: float) -> Array:
+    """(P^2 + Q^2) / v of every branch and hour, in p.u.: what the flows alone explain."""
+    return (f.P_mw**2 + f.Q_mvar**2) / base_mva**2 / _sending_v(feeder, f)
 
 
 def _sending_v(feeder, f: FeederSchedule) -> Array:

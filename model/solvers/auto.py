@@ -5,8 +5,8 @@
    point is already integral; else those in conflict are fixed and the program is solved again.
 3. HiGHS solves the follower at that boundary power, with the prices that cost the leaders least.
 4. Where a gap is left, branch and bound over price regions and binaries in conflict closes it
-   (``price_regions``); where the follower has ramps or a tariff settles, outer approximation on HiGHS does
-   what the binaries need.
+   (``price_regions``). Where the follower has ramps, outer approximation on HiGHS branches on the
+   complementarities instead; where a tariff settles, on what binaries are in conflict.
 """
 
 import time
@@ -40,11 +40,13 @@ def solve(
     """A point of the single-level program and a bound with its dual vectors."""
     ended = time.monotonic() + time_limit_s
     outcome = welfare(problem, program, gap, time_limit_s, progress)
-    if outcome.status != "solved" or outcome.x is None or not applies(problem):
+    if outcome.status != "solved" or outcome.x is None or problem.coupling == "none":
         return outcome
     value = program.objective(outcome.x)
     if value - outcome.parts[0].bound <= gap * max(abs(value), 1.0):
         return outcome
+    if not applies(problem):
+        return _on_complementarities(program, outcome, gap, ended, progress)
     progress("price regions")
     follower = Follower(problem, program)
 
@@ -55,6 +57,20 @@ def solve(
         return answer
 
     return Search(problem, program, outcome, point, progress).run(gap, ended)
+
+
+def _on_complementarities(
+    program: Program, outcome: Outcome, gap: float, ended: float, progress: Callable[[str], None]
+) -> Outcome:
+    """Branching on every complementarity, the only way left where ramps join the hours.
+
+    A mode that HiGHS cannot branch on keeps the outcome as it is.
+    """
+    if len(program.sos1) or program.bilinear:
+        return outcome
+    assert outcome.x is not None
+    result = branch(program, outcome.x, gap, ended - time.monotonic(), progress)
+    return replace(result, parts=outcome.parts)
 
 
 def welfare(

@@ -16,9 +16,10 @@ class HourMarket:
     def __init__(self, problem: Problem, program: Program, t: int):
         f = problem.m.follower
         columns = [_at(program.columns[v.name], v, t) for v in (f.pg, f.shed, f.spill, f.theta)]
-        own = np.concatenate(columns)
+        own = np.concatenate(columns).astype(int)  # a network of one bus has no angles
         balance = _at(program.rows[f.nodal_balance.name], f.nodal_balance, t)
-        rows = np.concatenate([balance, _at(program.rows[f.flow_limit.name], f.flow_limit, t)])
+        limits = program.rows.get(f.flow_limit.name)  # a network of one bus has no lines
+        rows = balance if limits is None else np.concatenate([balance, _at(limits, f.flow_limit, t)])
         self.A = program.A[rows][:, own].toarray()
         self.row_lower, self.row_upper = program.row_lower[rows], program.row_upper[rows]
         self.lower = np.where(program.enforced_lower[own], program.lower[own], -np.inf)
