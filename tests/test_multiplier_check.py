@@ -98,12 +98,18 @@ def test_a_price_box_that_is_too_small_is_noticed(side):
 
 
 def test_a_bound_deliberately_too_small_costs_the_optimum_and_is_caught(monkeypatch):
-    """The multiplier of a binding line held below its value of 25 $/MWh: HiGHS proves a wrong optimum."""
-    # With its sun the ADN stays below the first block's end, price 20 against 45 beyond the line; without, 32.
-    case = toy(1, 1, rate_mw=1.0, load_mw=6.4, sun=0.5, battery=0.0)
-    sunny = tuple(pv.model_copy(update={"available_mw": (0.5,)}) for pv in case.feeders[0].pv)
-    case = case.model_copy(update={"feeders": (case.feeders[0].model_copy(update={"pv": sunny}),)})
+    """The multiplier of a binding line held below its value: HiGHS then proves a wrong optimum.
+
+    In hour 1 the price at the ADN is 32 $/MWh, just beyond the end of the block at 20; a little discharge
+    brings all its load to 20, worth the battery's wear of 20. Beyond the line the price is 45, so the
+    line's multiplier is 13 or 25; a bound of about 18 forbids the second.
+    """
+    case = toy(1, 2, rate_mw=1.0, load_mw=5.1, sun=0.0)
+    (feeder,) = case.feeders
+    worn = tuple(bess.model_copy(update={"wear_per_mwh": 20.0}) for bess in feeder.bess)
+    case = case.model_copy(update={"feeders": (feeder.model_copy(update={"bess": worn}),)})
     optimum = brute_force.solve(case)
+    assert optimum.prices[0, 1] == 20.0
 
     def certified():
         problem = build(case)
@@ -114,12 +120,18 @@ def test_a_bound_deliberately_too_small_costs_the_optimum_and_is_caught(monkeypa
     assert sound.status == "certified"
     assert sound.objective == pytest.approx(optimum.cost, rel=1e-4)
     rent = kkt.congestion_rent
-    monkeypatch.setattr(kkt, "congestion_rent", lambda *data: {t: 1.5e-3 * r for t, r in rent(*data).items()})
+
+    def too_small(data, load, hours):
+        sound = rent(data, load, hours)
+        return sound | {1: 18.0 * case.base_mva * data.rate[0]}
+
+    monkeypatch.setattr(kkt, "congestion_rent", too_small)
     wrong = certified()
-    assert wrong.status == "error" and "multiplier bounds" in wrong.message
+    assert wrong.status == "error" and wrong.message == "failed: multiplier bounds"
     others = [check for check in wrong.checks if check.name != "multiplier bounds"]
     assert len(others) > 5 and all(check.passed for check in others), "nothing else would have told"
     assert wrong.bound > optimum.cost + 0.1, "the case is not vacuous"
+    assert wrong.gap < 1e-5, "and would have been certified"
 
 
 def test_an_infeasibility_that_bounds_too_small_have_made_is_an_error(monkeypatch):
