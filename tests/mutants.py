@@ -2,17 +2,20 @@
 
 Cosmic Ray makes the mutants. Run by it, each would start a new interpreter and spend seconds on imports; here
 a fork of a process that has imported the libraries loads each in memory and runs the tests of its file only.
-Files on disk are not touched. A mutant is killed where a test fails or the time is up. ``score`` is the share
+Files on disk are not touched. A mutant is killed where a test fails or its time is up. ``score`` is the share
 killed; mutants that change nothing count as alive, mutants_equivalent.toml lists them with the reason.
 """
 
 import argparse
 import importlib.util
 import json
+import math
 import multiprocessing
 import multiprocessing.connection
 import os
 import re
+import resource
+import signal
 import sys
 import time
 import tomllib
@@ -59,6 +62,8 @@ TESTS = {
     "model/dc_flow.py": ["test_dc_flow"],
 }
 EQUIVALENT = Path(__file__).with_name("mutants_equivalent.toml")
+# A mutant that sleeps for ever uses no processor time: waited for this many times its limit.
+PATIENCE = 20
 fork = multiprocessing.get_context("fork")
 
 
@@ -116,8 +121,10 @@ def _line(sign: str, text: str) -> str:
     return f"{sign} {' '.join(text.split())}"
 
 
-def _meet(path: str, code: str, tests: list[str]) -> None:
+def _meet(path: str, code: str, tests: list[str], limit_s: int) -> None:
     """In a fork: load the mutant in place of its module, run the tests, exit with pytest's code."""
+    # Processor time, so that a busy machine kills no mutant; the kernel's signal ends one that never ends.
+    resource.setrlimit(resource.RLIMIT_CPU, (limit_s, limit_s + 5))
     sink = os.open(os.devnull, os.O_WRONLY)
     os.dup2(sink, 1)
     os.dup2(sink, 2)
@@ -139,22 +146,22 @@ def _meet(path: str, code: str, tests: list[str]) -> None:
     os._exit(int(pytest.main(["-x", "-q", *off, *files])))
 
 
-def outcomes(path: str, found: list[Mutant], tests: list[str], workers: int, limit_s: float) -> list[str]:
-    """``killed``, ``timeout`` or ``survived`` for every mutant."""
+def outcomes(path: str, found: list[Mutant], tests: list[str], workers: int, limit_s: int) -> list[str]:
+    """``killed``, ``timeout`` or ``survived`` for every mutant; the limit is processor time."""
     verdict = [""] * len(found)
     waiting = list(enumerate(found))[::-1]
     running: dict[int, tuple] = {}  # sentinel: process, number of the mutant, deadline
     while waiting or running:
         while waiting and len(running) < workers:
             number, mutant = waiting.pop()
-            process = fork.Process(target=_meet, args=(path, mutant.code, tests))
+            process = fork.Process(target=_meet, args=(path, mutant.code, tests, limit_s))
             process.start()
-            running[process.sentinel] = process, number, time.monotonic() + limit_s
+            running[process.sentinel] = process, number, time.monotonic() + PATIENCE * limit_s
         multiprocessing.connection.wait(list(running), timeout=0.5)
         for sentinel, (process, number, deadline) in list(running.items()):
             if process.exitcode is None and time.monotonic() < deadline:
                 continue
-            late = process.exitcode is None
+            late = process.exitcode in (None, -signal.SIGXCPU, -signal.SIGKILL)
             process.kill()
             process.join()
             del running[sentinel]
@@ -175,14 +182,18 @@ def _lines(diff: str) -> str:
     return "\n".join(line for line in diff.splitlines() if not line.startswith("@@"))
 
 
+def _children_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def campaign(path: str, workers: int) -> dict:
     """One file's mutants against its tests; prints those that survive without an explanation."""
-    start = time.monotonic()
+    start, before = time.monotonic(), _children_s()
     source, tests = Path(path).read_text(), TESTS[path]
-    if outcomes(path, [Mutant(source, "")], tests, 1, 600.0) != ["survived"]:
+    if outcomes(path, [Mutant(source, "")], tests, 1, 600) != ["survived"]:
         raise SystemExit(f"{path}: its tests fail on the file as it is")
-    # Long, for a busy machine: a mutant that is only slow is not killed by it, one that never ends is.
-    limit_s = 60 + 10 * (time.monotonic() - start)
+    limit_s = 10 + 5 * math.ceil(_children_s() - before)
     found = list(mutants(source))
     verdicts = outcomes(path, found, tests, workers, limit_s)
     alive = [mutant for mutant, verdict in zip(found, verdicts, strict=True) if verdict == "survived"]
