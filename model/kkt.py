@@ -6,17 +6,19 @@ multipliers, bounds them, and hands out the complementary pairs for a mode to li
 Lagrangian (core.kkt's signs, minimisation): ``cost + lam (pd + P - supply) + mu_lo (lo - body)
 + mu_up (body - up)``, so ``lam`` is the cost of one more unit of load and every ``mu >= 0``.
 
-========================  ==========================  =======================================
-row or bound              multiplier                  certified box
-========================  ==========================  =======================================
-nodal_balance             lam, free                   [-spill_cost, voll] (columns spill, shed)
-flow_limit lo / up        mu_flow_lo / mu_flow_up     [0, rent / rate]
-pg >= 0                   mu_pg_lo                    [0, cost + spill_cost (+ ramps)]
-pg <= width               mu_pg_up                    [0, voll - cost (+ ramps)]
-shed >= 0                 mu_shed                     [0, voll + spill_cost]
-spill >= 0                mu_spill                    [0, voll + spill_cost]
-ramp_limit lo / up        mu_ramp_lo / mu_ramp_up     [0, rent / ramp]
-========================  ==========================  =======================================
+=============  ==============  ===============  ===========================================
+row            limit           d phi / d limit  certified box of the multiplier
+=============  ==============  ===============  ===========================================
+nodal_balance  load            +lam             [-spill_cost, voll] (columns spill, shed)
+flow_limit     lower           +mu_flow_lo      [0, rent / rate]
+flow_limit     upper           -mu_flow_up      [0, rent / rate]
+pg             lower           +mu_pg_lo        [0, cost + spill_cost (+ ramps)]
+pg             upper           -mu_pg_up        [0, voll - cost (+ ramps)]
+shed           lower           +mu_shed         [0, voll + spill_cost]
+spill          lower           +mu_spill        [0, voll + spill_cost]
+ramp_limit     lower           +mu_ramp_lo      [0, rent / ramp]
+ramp_limit     upper           -mu_ramp_up      [0, rent / ramp]
+=============  ==============  ===============  ===========================================
 
 Where the boxes come from. *Prices*: stationarity of shed and spill. *Rent*: at an optimal
 dual, strong duality reads ``sum rate mu_flow + sum width mu_pg_up + sum ramp mu_ramp =
