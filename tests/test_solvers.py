@@ -1,6 +1,7 @@
 """What methods do where a step has no answer: a status or a weaker result, never a wrong one."""
 
 import importlib.util
+import sys
 import time
 from dataclasses import replace
 
@@ -156,6 +157,16 @@ def test_a_search_whose_points_are_all_refused_keeps_its_first_point_and_a_valid
     is_valid_bound(congested, found)
 
 
+def test_an_answer_that_breaks_a_row_is_refused(congested, monkeypatch):
+    """With no violation allowed at all, the search keeps its first point and its bound stays valid."""
+    problem, program, first = congested
+    monkeypatch.setattr(auto, "SOUND", -1.0)
+    found = solve(problem, program, "auto", 1e-6, 60.0)
+    assert program.objective(found.x) == pytest.approx(program.objective(first.x))
+    monkeypatch.undo()
+    is_valid_bound(congested, found)
+
+
 def test_a_node_that_ends_without_a_result_keeps_its_parents_bound(congested, monkeypatch):
     ended = replace(solve_relaxation(congested[1].relaxed()), status="time_limit")
     monkeypatch.setattr(price_regions, "solve_relaxation", lambda *arguments: ended)
@@ -298,6 +309,19 @@ def test_a_follower_that_costs_more_than_the_gap_does_not_replace_a_solvers_poin
     monkeypatch.setattr(pyomo_door, "Follower", lambda *arguments: lambda x: dear)
     assert pyomo_door._polished(problem, program, outcome.x, 1e-4) is outcome.x
     assert pyomo_door._polished(problem, program, dear, 1e-4) is dear
+
+
+def test_gurobi_says_what_is_missing(monkeypatch):
+    gurobi = METHODS["gurobi"]
+    gurobipy = pytest.importorskip("gurobipy")
+
+    def refused(params):
+        raise gurobipy.GurobiError(10009, "no licence here")
+
+    monkeypatch.setattr(gurobipy, "Env", refused)
+    assert gurobi.available() == "a method with a licence (gurobi says: no licence here)"
+    monkeypatch.setitem(sys.modules, "gurobipy", None)  # as where it is not installed
+    assert "needs the package gurobipy" in gurobi.available()
 
 
 def test_scip_says_which_extra_it_needs(monkeypatch):
