@@ -94,6 +94,36 @@ BAD = {
         "transmission.branches[0].br_x",
         "'0.1'",
     ),
+    "transmission bus twice": (_set(["transmission", "buses", 1, "bus_i"], 1), "transmission.buses", "1"),
+    "line to itself": (
+        _set(["transmission", "branches", 0, "t_bus"], 1),
+        "transmission.branches[0].t_bus",
+        "1",
+    ),
+    "unknown reference": (_set(["transmission", "ref_bus"], 9), "transmission.ref_bus", "9"),
+    "unknown root": (_set(["feeders", 0, "root_bus"], 9), "feeders[0].root_bus", "9"),
+    "peer twice": (_set(["feeders", 0, "peers"], [1, 2, 2]), "feeders[0].peers", "[1, 2, 2]"),
+    "arc twice": (_set(["arcs", 1], {"seller": 0, "buyer": 1, "wheeling_per_mwh": 1.0}), "arcs[1]", "(0, 1)"),
+    "PV of other hours": (
+        _set(["feeders", 0, "pv", 0, "available_mw"], [1.0]),
+        "feeders[0].pv[0].available_mw",
+        "1 values",
+    ),
+    "reactive load of other hours": (
+        _set(["feeders", 0, "buses", 1, "qd_mvar"], []),
+        "feeders[0].buses[1].qd_mvar",
+        "0 values",
+    ),
+    "native load of other hours": (
+        _set(["transmission", "buses", 0, "pd_mw"], [1.0, 1.0, 1.0]),
+        "transmission.buses[0].pd_mw",
+        "3 values",
+    ),
+    "reactive load at the root": (
+        _set(["feeders", 0, "buses", 0, "qd_mvar"], [0.0, -1.0]),
+        "feeders[0].buses",
+        "load at root bus 0",
+    ),
     "bus twice": (_set(["feeders", 0, "buses", 2, "bus_i"], 1), "feeders[0].buses", "1"),
 }
 
@@ -293,6 +323,7 @@ def test_a_refusal_stays_short_whatever_it_has_to_show():
         line = str(InputError(field, value, "a number"))
         assert len(line) < 250 and line.endswith("; allowed: a number")
     assert str(InputError("seed", 10**5000, "less")) == "seed: got a int too long to show; allowed: less"
+    assert str(InputError("a\nb\x00", "\x1b", "c\u202e d")) == r"a b?: got '\x1b'; allowed: c? d"
 
 
 def test_a_million_mistakes_in_a_list_are_one():
