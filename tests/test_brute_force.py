@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from small_cases import small_instance
 
 from model.bounds import safe_bound
-from model.certificate import MONEY, Certificate, certify
+from model.certificate import Certificate, certify
 from model.data import Instance
 from model.follower_check import FollowerRestated
 from model.price_hull import hour_loads, hull
@@ -45,6 +45,7 @@ ONCE_FAILED = {
     165: "a negative tariff: Gurobi's point violates the rows",
     178: "SCIP's objective is not the payments",
     1161675: "SCIP's follower errs by 4e-5 $ of 88 $, all of it to the leaders' good",
+    10001: "SCIP's price is wrong by 3e-6 $ in the follower, 5e-3 $ to the leaders: a ramp almost binds",
 }
 
 
@@ -60,10 +61,6 @@ def check(seed: int, runs=RUNS) -> dict[str, str]:
     case = small_instance(seed)
     optimum = brute_force.solve(case)
     scale = max(abs(optimum.cost), 1.0)
-    below = ENUMERATED * scale
-    if math.isfinite(optimum.cost):
-        # A follower that is optimal to the certificate's tolerance may leave the leaders better off.
-        below += 2 * MONEY * max(brute_force.follower_cost(case, optimum.load)[0], case.hours)
     told = {}
     for mode, method in runs:
         certificate = run(case, mode, method)
@@ -78,7 +75,7 @@ def check(seed: int, runs=RUNS) -> dict[str, str]:
             continue
         assert certificate.bound is not None and certificate.objective is not None, where
         assert certificate.bound <= optimum.cost + ENUMERATED * scale, where
-        assert certificate.objective >= optimum.cost - below, where
+        assert certificate.objective >= optimum.cost - ENUMERATED * scale, where
         if certificate.status == "certified":
             assert certificate.objective <= optimum.cost + (GAP + ENUMERATED) * scale, where
         else:
@@ -138,12 +135,22 @@ def test_the_planes_are_the_followers_cost_and_its_prices(seed):
 
 @pytest.mark.parametrize("seed", [17, 35, 82, 105, 117, 119])
 def test_no_dual_vector_proves_more_than_the_enumerated_optimum(seed):
-    """Every part of a proof disturbed at random: the least of their bounds stays below the optimum."""
+    assert check_bound(seed) == "price regions"
+
+
+def check_bound(seed: int) -> str:
+    """Every part of a proof disturbed at random: the least of their bounds stays below the optimum.
+
+    Returns whether the proof is one of ``price regions``, of the ``relaxation`` alone, or ``none``.
+    """
     case = small_instance(seed)
     optimum = brute_force.solve(case)
     problem = build(case)
     program = compile_model(problem.m)
     outcome = solve(problem, program, "auto", GAP, 20.0)
+    if not outcome.parts:
+        assert math.isinf(optimum.cost), f"seed {seed}"
+        return "none"
     relaxed = program.relaxed()
     follower = FollowerRestated(case)
     native = {t: follower.optimal_cost(follower.native[:, [t]]) for t in range(case.hours)}
@@ -165,5 +172,8 @@ def test_no_dual_vector_proves_more_than_the_enumerated_optimum(seed):
         )
         for noise in np.repeat([0.0, 1e-6, 1e-3, 1.0, 1e3], 20)
     ]
-    assert max(proven) <= optimum.cost + slack
-    assert outcome.trees and proven[0] >= optimum.cost - 2 * slack, "undisturbed, they prove it"
+    assert max(proven) <= optimum.cost + slack, f"seed {seed}"
+    if not outcome.trees:
+        return "relaxation"
+    assert proven[0] >= optimum.cost - 2 * slack, f"seed {seed}: undisturbed, they prove it"
+    return "price regions"
