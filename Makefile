@@ -14,18 +14,22 @@ PYTEST     ?= -n 2
 # The least share of branches of model/ that tests must take, in percent; the files that `make mutants` changes.
 BRANCHES   ?= 95
 MUTATE     ?=
+# How long `make soak` is, and its first seed; the tests use the seeds below 10,000.
+LENGTH     ?= 1
+FIRST      ?= 10000
 
 bin := $(VENV)/bin
 install := $(bin)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 inputs := pyproject.toml constraints.txt
 
-.PHONY: help venv report test coverage mutants bench lint clean
+.PHONY: help venv report test coverage mutants soak bench lint clean
 
 help:
 	@echo 'make report   sweep N = $(ADNS), then the scaling report in $(OUT)/'
 	@echo 'make test     all tests'
 	@echo 'make coverage all tests; fails below $(BRANCHES) % of branches of model/'
-	@echo 'make mutants  mutation testing of the certified mathematics; results/mutants.jsonl'
+	@echo 'make soak     the long campaigns, LENGTH=1 is about an hour; figures to reports/campaigns.jsonl'
+	@echo 'make mutants  mutation testing of the certified mathematics; figures to reports/campaigns.jsonl'
 	@echo 'make bench    the pytest-benchmark suite, all sizes'
 	@echo 'make lint     ruff and mypy'
 	@echo 'make venv     the environment $(VENV) with everything'
@@ -59,6 +63,9 @@ coverage: $(VENV)/.test
 	$(bin)/python -m pytest $(PYTEST) --cov --cov-report=term-missing:skip-covered --cov-report=json:results/coverage.json
 	$(bin)/python -c 'import json; share = json.load(open("results/coverage.json"))["totals"]["percent_branches_covered"]; \
 	print(f"branches of model/ taken: {share:.1f} %"); raise SystemExit(share < $(BRANCHES))'
+
+soak: $(VENV)/.test
+	$(bin)/python tests/soak.py --length $(LENGTH) --first $(FIRST)
 
 mutants: $(VENV)/.mutants
 	$(bin)/python tests/mutants.py $(MUTATE) -o results/mutants.jsonl

@@ -11,7 +11,7 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from reports import figures, schedules, tables, verdict
+from reports import campaigns, figures, schedules, tables, verdict
 from reports.draw import Picture
 from reports.fits import PHASES, compare_counts, count_laws, fit_growth
 from reports.rows import FINISHED, ReportError, Results, flat, read_results
@@ -104,6 +104,7 @@ def gather(results: Results) -> dict[str, Any]:
     compared, laws, all_fits = compare_counts(rows), count_laws(rows), fit_growth(rows)
     day_picture, day_totals, day_notes = schedules.one_day(results)
     sizes = sorted(int(n) for n in rows["n_adns"].unique())
+    long_ones = campaigns.read()
     sections = [
         Section(
             "sizes",
@@ -140,6 +141,13 @@ def gather(results: Results) -> dict[str, Any]:
             "What a schedule looks like." if day_picture else "No run has left a readable schedule.",
             day_picture,
             [tables.day(day_totals)] if day_totals is not None else [],
+        ),
+        Section(
+            "checks",
+            "Checks behind the numbers",
+            campaigns.words(long_ones) + " TESTING.md says which claim each group of tests carries.",
+            None,
+            campaigns.tables(long_ones),
         ),
         Section(
             "machine",
