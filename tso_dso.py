@@ -2,16 +2,19 @@
 
 Exit status: 0 done (for ``solve``: certified to the gap asked for); 1 not certified (the gap not
 reached, the time limit, infeasible, an error); 2 bad input, told in one line on standard error, with
-nothing written; 143 ended by SIGTERM, with nothing half written left behind. A terminal gets tables
-and progress bars, a pipe gets plain lines.
+nothing written, or a disk that is full or gone; 129, 130, 143 ended by SIGHUP, SIGINT, SIGTERM, told
+in one line, or 141 by a reader of the output who went away, with nothing half written left behind.
+A terminal gets tables and progress bars, a pipe gets plain lines.
 """
 
 import inspect
 import itertools
+import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import typer
@@ -28,15 +31,15 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from benchmarks.ending import end_cleanly
-from benchmarks.files import place, staged, write_whole
+from benchmarks.ending import Ended, end_cleanly
+from benchmarks.files import made_for, place, staged, write_whole
 from benchmarks.records import Row, Settings, Spec, identify
 from generators import Options, instance
 from model.data import InputError, Instance, input_error
 
 app = typer.Typer(
     add_completion=False,
-    rich_markup_mode="rich" if sys.stdout.isatty() else None,
+    rich_markup_mode="rich" if sys.stdout and sys.stdout.isatty() else None,
     help="How DSO-led coordination of transmission and distribution grids grows with the number of ADNs.",
     epilog="Example: tso-dso generate 5 -o five.json && tso-dso solve five.json -o out/",
 )
@@ -130,7 +133,7 @@ def generate(
     options = read(Options, given)
     case = instance(order.n_adns, seed=order.seed, **options.model_dump())
     if path is None:
-        print(case.to_json())
+        _tell(case.to_json())
         return 0
     write_whole(path, case.to_json() + "\n")
     _show(
@@ -216,13 +219,11 @@ def sweep(
 
         rows = run_all(specs, folder, watch)
     path = folder / "rows.jsonl"
-    err.print(f"{len(rows)} runs added to {path}, {len(specs) - len(rows)} were there")
+    _warn(f"{len(rows)} runs added to {path}, {len(specs) - len(rows)} were there")
     here = runner.surroundings()["commit"]
     other = sorted(c for c in measured_at if c and (c != here or c.endswith("-changed")))
     if other:
-        err.print(
-            f"Some were there from other code, commit {', '.join(other)}; remove {path} to measure anew"
-        )
+        _warn(f"Some were there from other code, commit {', '.join(other)}; remove {path} to measure anew")
     return 0
 
 
@@ -251,7 +252,7 @@ def report(
 
     written = place("results folder", results, "a folder name")
     folder = place("output", output, "a folder name")
-    with _spinner() as progress:
+    with made_for(folder), _spinner() as progress:
         progress.add_task("report", total=None)
         try:
             page = write_report(written, folder)
@@ -265,13 +266,29 @@ def _show(facts: Mapping[str, Any]) -> None:
     """Facts as a table on a terminal, as plain lines on a pipe; what is not known is left out."""
     known = {name: _text(value) for name, value in facts.items() if value not in (None, "")}
     if not out.is_terminal:
-        for name, text in known.items():
-            print(f"{name}: {text}")
+        _tell(*(f"{name}: {text}" for name, text in known.items()))
         return
     table = Table(show_header=False)
     for name, text in known.items():
         table.add_row(name, text)
     out.print(table)
+
+
+def _tell(*lines: str) -> None:
+    """Lines on standard output; where nobody reads them any more, the end, as SIGPIPE would have it."""
+    try:
+        print(*lines, sep="\n", flush=True)
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes at its exit
+        if isinstance(error, BrokenPipeError):
+            sys.exit(128 + signal.SIGPIPE)
+        raise
+
+
+def _warn(line: str) -> None:
+    """A line on standard error, if that is there."""
+    with suppress(OSError):
+        print(line, file=sys.stderr)
 
 
 def _plain(value: Any) -> Any:
@@ -320,7 +337,7 @@ def _runs(specs: list[Spec]) -> Iterator[Callable[[Spec, dict[str, Any]], None]]
                 rows.append(news["row"])
                 if not out.is_terminal:
                     header = ["\t".join(RUN_COLUMNS)] if len(rows) == 1 else []
-                    print(*header, "\t".join(_cells(rows[-1], RUN_COLUMNS)), sep="\n", flush=True)
+                    _tell(*header, "\t".join(_cells(rows[-1], RUN_COLUMNS)))
             if "row" in news or "resumed" in news:
                 progress.advance(task)
             elif "phase" in news or "progress" in news:
@@ -361,18 +378,19 @@ def _run(words: list[str]) -> int:
 def main(arguments: list[str] | None = None) -> None:
     """The console script; ``arguments`` are those of the process if not given."""
     end_cleanly()
+    status = 2
     try:
-        status = _run(arguments or sys.argv[1:] or ["--help"])
+        sys.exit(_run(arguments or sys.argv[1:] or ["--help"]))
+    except Ended as end:
+        line, status = end.line, end.status
     except InputError as error:
         line = str(error)
     except typer.TyperException as error:
         line = " ".join(error.format_message().split())
     except OSError as error:  # a disk that fills up, a folder taken away meanwhile
         line = str(InputError("file", error.filename or "", error.strerror or str(error)))
-    else:
-        sys.exit(status)
-    print(f"error: {line}", file=sys.stderr)
-    sys.exit(2)
+    _warn(f"error: {line}")
+    sys.exit(status)
 
 
 if __name__ == "__main__":

@@ -149,11 +149,25 @@ def measure_or_fail(case: Instance, settings: Settings, recorder: Recorder) -> M
         return Measured(Certificate(found["status"], found["message"]), None)
 
 
+# How Python, C++, Rust and C say that there is no memory left.
+OUT_OF_MEMORY = re.compile(
+    r"MemoryError|bad_alloc|memory allocation of|cannot allocate memory|out of memory", re.IGNORECASE
+)
+LONGEST = 500  # characters of a message in a row
+
+
 def failure(error: BaseException) -> dict[str, str]:
-    """Status and message, in one line, of a run that ended with an unexpected exception."""
+    """Status and message of a run that ended with an unexpected exception."""
     if isinstance(error, MemoryError):
         return {"status": "memory_limit", "message": "no memory left"}
-    return {"status": "error", "message": " ".join(f"{type(error).__name__}: {error}".split())}
+    return failed(f"{type(error).__name__}: {error}")
+
+
+def failed(words: str) -> dict[str, str]:
+    """Status and message, in one line of text that any file can hold, of a run that failed with ``words``."""
+    status = "memory_limit" if OUT_OF_MEMORY.search(words) else "error"
+    line = " ".join(words.split()).encode(errors="replace").decode()
+    return {"status": status, "message": line[:LONGEST]}
 
 
 def facts_of(case: Instance) -> dict[str, Any]:
@@ -284,10 +298,13 @@ def main(facts: str, schedule: str) -> None:
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:  # as in measure_or_fail, and of the warm-up or the generator too
-            tell(failure(error) | {"done": True})
+            tell(failure(error) | {"peak_mb": peak_memory_mb(), "done": True})
             return
-        if measured.schedule is not None:
-            write_whole(Path(schedule), measured.schedule.to_csv(index=False))
+        try:
+            if measured.schedule is not None:
+                write_whole(Path(schedule), measured.schedule.to_csv(index=False))
+        except InputError as error:  # a full disk, or the folder taken away
+            tell({"status": "error", "message": str(error)})
         tell({"done": True})
 
 

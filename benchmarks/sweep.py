@@ -2,10 +2,12 @@
 
 The results folder holds ``rows.jsonl``, one line a run, and ``schedules/<run_id>.csv``. A sweep
 skips the runs that have a row, so it resumes where it stopped. A run that hangs, crashes or
-outgrows the memory becomes a row with that status, and the sweep goes on.
+outgrows the memory becomes a row with that status, and the sweep goes on. A sweep may be killed at any
+moment: it loses no row, and on Linux its run ends with it (:mod:`benchmarks.guard`).
 """
 
 import fcntl
+import io
 import json
 import os
 import signal
@@ -18,13 +20,25 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+from pydantic import ValidationError
+
+from benchmarks import guard
+from benchmarks.ending import undisturbed
+from benchmarks.files import clear_partial
 from benchmarks.records import Row, Spec
-from benchmarks.runner import PHASES, order_of, surroundings
+from benchmarks.runner import PHASES, failed, order_of, surroundings
 from model.data import InputError
 
 WORKER = (sys.executable, "-m", "benchmarks.runner")
 GRACE_S = 30.0  # a solver may look at the clock late
 POLL_S = 0.1
+GUARDED = sys.platform == "linux"
+END_S = 10.0  # for the guard to end all processes of a run
+# A run may hold this much beyond its limit in memory that it does not use, before an allocation fails: thread
+# stacks and BLAS buffers, 80 MB a core as measured, are reserved and never touched.
+RESERVED_MB = 1000 + 100 * (os.cpu_count() or 1)
+OUTPUT_BYTES = 10_000_000  # of what a run prints, kept while it lasts
+TAIL_BYTES = 10_000  # and looked at when it has failed
 
 # Called with a run and what it tells: {"phase": ...}, {"progress": ...}, facts, then {"row": Row};
 # or {"resumed": commit} where the run has its row already, measured at that commit.
@@ -48,19 +62,19 @@ def sweep(
 
     ``worker`` is the command of the child process, see :mod:`benchmarks.runner`. No phase of a
     run may last longer than its time limit and ``grace_s``, nor its processes hold more than its
-    memory limit. Raises InputError where the folder cannot be written or another sweep writes there.
+    memory limit. Raises InputError where the folder cannot be written, or not any more, or another
+    sweep writes there.
     """
     rows = []
     with _rows_file(folder) as file:
         there = commits(file)
+        clear_partial(folder / "schedules")
         for spec in in_order(specs):
             if spec.run_id in there:
                 watch(spec, {"resumed": there[spec.run_id]})
                 continue
             row = run_apart(spec, folder, watch, worker, grace_s)
-            file.write(row.model_dump_json().encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+            _append(file, folder, row)
             rows.append(row)
             watch(spec, {"row": row})
     return rows
@@ -74,7 +88,7 @@ def commits(file: IO[bytes]) -> dict[str, str | None]:
     file.seek(0)
     found: dict[str, str | None] = {}
     end = 0
-    for line in file:
+    for line in io.BytesIO(file.read()):
         with suppress(ValueError, TypeError, KeyError):  # a damaged line is no run's row
             row = json.loads(line)
             found[row["run_id"]] = row.get("commit")
@@ -92,7 +106,8 @@ def _rows_file(folder: Path) -> Iterator[IO[bytes]]:
     path = folder / "rows.jsonl"
     try:
         (folder / "schedules").mkdir(parents=True, exist_ok=True)
-        file = open(path, "a+b")  # noqa: SIM115 (closed below, for as long as the sweep lasts)
+        # Unbuffered: what could not be written must not be written later. Closed below.
+        file = open(path, "a+b", buffering=0)  # noqa: SIM115
     except OSError as error:
         allowed = f"a folder that can be written ({error.strerror})"
         raise InputError("output", str(folder), allowed) from None
@@ -104,22 +119,43 @@ def _rows_file(folder: Path) -> Iterator[IO[bytes]]:
         yield file
 
 
+def _append(file: IO[bytes], folder: Path, row: Row) -> None:
+    """Add a row and sync it. Raises InputError where that fails, with nothing of the row left."""
+    line = row.model_dump_json().encode() + b"\n"
+    with undisturbed():
+        end = file.seek(0, os.SEEK_END)
+        try:
+            is_there = os.path.samestat(os.stat(folder / "rows.jsonl"), os.fstat(file.fileno()))
+            while line and is_there:
+                line = line[file.write(line) :]  # a disk that fills up takes a part
+            os.fsync(file.fileno())
+        except OSError as error:
+            with suppress(OSError):  # else the next sweep removes it
+                file.truncate(end)
+            allowed = f"a folder that can be written ({error.strerror})"
+            raise InputError("output", str(folder), allowed) from None
+    if not is_there:
+        raise InputError("output", str(folder), "a folder whose rows.jsonl stays the same file")
+
+
 def run_apart(spec: Spec, folder: Path, watch: Watch, worker: Sequence[str], grace_s: float) -> Row:
     """One run in a process of its own, watched from outside; its row whatever happens."""
-    facts: dict[str, Any] = {"n_adns": spec.n_adns, "seed": spec.seed, "run_id": spec.run_id}
+    order: dict[str, Any] = {"n_adns": spec.n_adns, "seed": spec.seed, "run_id": spec.run_id}
     options = spec.options.model_dump()
     for name in ("hours", "settlement", "partners", "network", "congestion"):
-        facts[name] = options[name]
-    facts |= {"options": options} | order_of(spec) | surroundings()
-    with tempfile.TemporaryDirectory(prefix="tso-dso-") as scratch:
+        order[name] = options[name]
+    order |= {"options": options} | order_of(spec) | surroundings()
+    facts = dict(order)
+    with tempfile.TemporaryDirectory(prefix="tso-dso-", ignore_cleanup_errors=True) as scratch:
         news = Path(scratch, "facts.jsonl")
         news.touch()
-        with Path(scratch, "errors").open("w+b") as errors:
+        # Errors appending, so that what is cut off at its end stays cut off.
+        with news.open("rb") as told, Path(scratch, "errors").open("a+b", buffering=0) as errors:
             schedule = folder / "schedules" / f"{spec.run_id}.csv"
             # The child finds this very package, installed or not.
             root = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
             process = subprocess.Popen(
-                [*worker, str(news), str(schedule)],
+                [*_guarded(spec, scratch), *worker, str(news), str(schedule)],
                 stdin=subprocess.PIPE,
                 stdout=errors,
                 stderr=errors,
@@ -127,24 +163,39 @@ def run_apart(spec: Spec, folder: Path, watch: Watch, worker: Sequence[str], gra
                 start_new_session=True,
             )
             try:
-                with process.stdin as stdin, suppress(BrokenPipeError):  # type: ignore[union-attr]
+                with suppress(BrokenPipeError), process.stdin as stdin:  # type: ignore[union-attr]
                     stdin.write(spec.model_dump_json().encode())
-                ending = _watch(process, spec, news, facts, watch, grace_s)
+                overstepped = _watch(process, spec, told, errors, facts, watch, grace_s)
             finally:
                 _end(process)
-            errors.seek(0)
-            if not facts.pop("done", False):
-                facts |= ending or _died(process.returncode, errors.read().decode(errors="replace"))
+            if overstepped:
+                facts |= overstepped
+            elif not facts.get("done"):
+                facts |= _died(process.returncode, _tail(errors).decode(errors="replace"))
+    facts.pop("done", None)
     spent = [facts.get(f"{name}_s") for name in PHASES]
-    if None not in spent:
+    if all(isinstance(seconds, float) for seconds in spent):
         facts["total_s"] = sum(spent)
-    return Row(**facts)
+    try:
+        return Row(**facts)
+    except ValidationError as error:  # a run whose memory is damaged may tell anything
+        wrong = error.errors(include_url=False)[0]
+        return Row(**order, **failed(f"told of {wrong['loc'][0]} what no row can hold: {wrong['input']!r}"))
+
+
+def _guarded(spec: Spec, scratch: str) -> list[str]:
+    """The command before the worker's."""
+    if not GUARDED:
+        return []
+    limit = int(1e6 * (spec.memory_limit + RESERVED_MB))
+    return [sys.executable, "-I", "-S", guard.__file__, str(os.getpid()), scratch, str(limit)]
 
 
 def _watch(
     process: subprocess.Popen[bytes],
     spec: Spec,
-    news: Path,
+    told: IO[bytes],
+    errors: IO[bytes],
     facts: dict[str, Any],
     watch: Watch,
     grace_s: float,
@@ -154,49 +205,77 @@ def _watch(
     What the child tells goes into ``facts`` and to ``watch``.
     """
     phase, since, peak_mb = "start", time.monotonic(), 0.0
-    with news.open("rb") as told:
-        unread = b""
-        while True:
-            alive = process.poll() is None  # before reading, so that the last words are heard
-            *lines, unread = (unread + told.read()).split(b"\n")
-            for line in lines:
-                fact = json.loads(line)
-                watch(spec, fact)
-                if "phase" in fact:
-                    phase, since = fact["phase"], time.monotonic()
-                elif "progress" not in fact:
-                    facts |= fact
-            peak_mb = max(peak_mb, memory_mb(process.pid), facts.get("peak_mb") or 0.0)
-            facts["peak_mb"] = peak_mb or None
-            if not alive:
-                return {}
-            if peak_mb > spec.memory_limit:
-                message = f"ended in phase {phase}: {peak_mb:.0f} MB of {spec.memory_limit:.0f} MB"
-                return {"status": "memory_limit", "message": message}
-            if time.monotonic() - since > spec.time_limit + grace_s:
-                message = f"ended in phase {phase} after {time.monotonic() - since:.0f} s"
-                return {"status": "time_limit", "message": message}
+    unread = b""
+    while True:
+        alive = process.poll() is None  # before reading, so that the last words are heard
+        *lines, unread = (unread + told.read()).split(b"\n")
+        for fact in filter(None, map(_fact, lines)):
+            watch(spec, fact)
+            if "phase" in fact:
+                phase, since = fact["phase"], time.monotonic()
+            elif "progress" not in fact:
+                facts |= fact
+        own_mb = facts.get("peak_mb")
+        peak_mb = max(peak_mb, memory_mb(process.pid), own_mb if isinstance(own_mb, float) else 0.0)
+        facts["peak_mb"] = peak_mb or None
+        if peak_mb > spec.memory_limit:  # though it may have ended before we saw it
+            message = f"ended in phase {phase}: {peak_mb:.0f} MB of {spec.memory_limit:.0f} MB"
+            return {"status": "memory_limit", "message": message}
+        if not alive:
+            return {}
+        if facts.get("done"):  # its last words; what hangs at the exit of the process is no result
             with suppress(subprocess.TimeoutExpired):
-                process.wait(POLL_S)
+                process.wait(grace_s)
+            return {}
+        if time.monotonic() - since > spec.time_limit + grace_s:
+            message = f"ended in phase {phase} after {time.monotonic() - since:.0f} s"
+            return {"status": "time_limit", "message": message}
+        if os.fstat(errors.fileno()).st_size > OUTPUT_BYTES:
+            kept = _tail(errors)
+            errors.truncate(0)
+            with suppress(OSError):  # a full disk
+                errors.write(kept)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(POLL_S)
+
+
+def _fact(line: bytes) -> dict[str, Any] | None:
+    """What a line tells; None where it is damaged, as on a full disk."""
+    with suppress(ValueError, RecursionError):
+        fact = json.loads(line)
+        return fact if isinstance(fact, dict) else None
+    return None
+
+
+def _tail(errors: IO[bytes]) -> bytes:
+    """The end of what a run has printed."""
+    errors.seek(max(0, errors.seek(0, os.SEEK_END) - TAIL_BYTES))
+    return errors.read(TAIL_BYTES)
 
 
 def memory_mb(pid: int) -> float:
-    """Resident memory of a process and its descendants, MB; 0 where it has ended."""
+    """Resident memory of all processes of the run ``pid`` but its guard, MB; 0 where they have ended."""
     import psutil
 
     total = 0
     with suppress(psutil.Error):
-        family = psutil.Process(pid)
-        for member in (family, *family.children(recursive=True)):
+        first = psutil.Process(pid)
+        for member in ([] if GUARDED else [first]) + first.children(recursive=True):
             with suppress(psutil.Error):
                 total += member.memory_info().rss
     return total / 1e6
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Kill what is left of a child's session, its descendants included, and wait for the child."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+    """End a run with all its processes and wait for it."""
+    if process.poll() is None:
+        process.terminate()  # the guard kills the others
+        process.send_signal(signal.SIGCONT)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(END_S)
+    if process.poll() is None or not GUARDED:  # the guard does not answer: then the worker dies with it
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
 
@@ -206,5 +285,13 @@ def _died(code: int, output: str) -> dict[str, Any]:
     if code == -signal.SIGKILL:  # not by us: the system's answer to memory running out
         return {"status": "memory_limit", "message": "killed by the system, as it does when memory runs out"}
     if code < 0:
-        return {"status": "error", "message": f"{signal.Signals(-code).name}: {last}"}
-    return {"status": "error", "message": last}
+        last = f"{_name(-code)}: {last}"
+    elif last == "no message":
+        last += f", exit code {code}"
+    return failed(last)
+
+
+def _name(number: int) -> str:
+    with suppress(ValueError):  # real-time signals have no name
+        return signal.Signals(number).name
+    return f"signal {number}"

@@ -169,22 +169,23 @@ def test_an_interrupted_sweep_leaves_no_row_and_no_process(tmp_path, worker):
     def interrupt(spec, news):
         raise KeyboardInterrupt
 
+    before = psutil.Process().children()
     with pytest.raises(KeyboardInterrupt):
         sweep([spec(3)], tmp_path, interrupt, worker)
     assert (tmp_path / "rows.jsonl").read_text() == ""
-    assert not [child for child in psutil.Process().children() if child.is_running()]
+    assert psutil.Process().children() == before
 
 
 def test_the_real_worker_measures_every_phase(tmp_path):
-    order = Spec(n_adns=1, gap=0.05, options=Options(hours=2))
-    (row,) = sweep([order], tmp_path)
+    order = Spec(n_adns=1, gap=0.05, memory_limit=500, options=Options(hours=2))
+    (row,) = sweep([order], tmp_path)  # the limit leaves room for what libraries reserve and never use
     assert row.status == "certified", row.message
     assert row.instance and row.n_arcs == 0 and row.predicted
     assert min(row.generate_s, row.build_s, row.compile_s, row.solve_s, row.certify_s, row.reference_s) > 0
     assert row.total_s == pytest.approx(
         row.generate_s + row.build_s + row.compile_s + row.solve_s + row.certify_s
     )
-    assert 50 < row.peak_mb < 2000
+    assert 50 < row.peak_mb < 500
     table = (tmp_path / "schedules" / f"{row.run_id}.csv").read_text().splitlines()
     assert table[0].startswith("adn,hour,host_bus,") and len(table) == 1 + 2
 
