@@ -53,9 +53,11 @@ class Certificate:
 
     ``status`` is ``certified`` only where every check passed and the gap is at most the one
     asked for; ``gap_limit`` where the checks passed and the gap is larger; else the outcome's own
-    status, or ``error`` with the failed checks in ``message``. Money in $, ``gap`` relative to
-    ``max(|objective|, 1 $)``, ``follower_regret`` in $, ``relaxation_slack`` in MWh of losses
-    that no physics explains; ``relaxation`` says whether that leaves the DistFlow relaxation exact.
+    status, or ``error`` with the failed checks in ``message``. ``bound_by`` says what the bound, or that
+    the instance is infeasible, rests on: ``safe``, a dual vector checked here, or a ``solver``'s word.
+    Money in $, ``gap`` relative to ``max(|objective|, 1 $)``, ``follower_regret`` in $,
+    ``relaxation_slack`` in MWh of losses that no physics explains; ``relaxation`` says whether that
+    leaves the DistFlow relaxation exact.
     """
 
     status: str
@@ -86,6 +88,9 @@ def certify(problem: Problem, program: Program, outcome: Outcome, gap: float = 1
     bounds = Check("multiplier bounds", shortfall(problem, program), ROUNDING)
     if outcome.x is None:
         status = "error" if outcome.status == "solved" or not bounds.passed else outcome.status
+        if status == "infeasible":
+            proven = bound is not None and bound > program.most_cost
+            bound, bound_by = None, bound_by if proven else "solver"
         message = outcome.message if bounds.passed else f"failed: {bounds.name}"
         return Certificate(
             status, message, (bounds,), bound=bound, bound_by=bound_by, coupling=problem.coupling

@@ -118,6 +118,11 @@ class Program:
             value[row] += coefficient * x[i] * x[j]
         return value
 
+    @property
+    def most_cost(self) -> float:
+        """No point in the boxes has a larger objective."""
+        return self.c0 + float(np.maximum(self.c * self.lower, self.c * self.upper).sum())
+
     def row_violation(self, x: Array) -> float:
         """Largest row violation, each row divided by its largest coefficient where that exceeds 1."""
         value = self.activity(x)

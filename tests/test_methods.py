@@ -1,5 +1,6 @@
 """Every mode and method finds the same certified optimum wherever it can run."""
 
+from dataclasses import replace
 from importlib.util import find_spec
 
 import numpy as np
@@ -126,7 +127,14 @@ def test_an_infeasible_feeder_is_a_status():
     feeders = (case.feeders[0].model_copy(update={"vmin": 0.9999}),)
     *_, outcome, certificate = run(case.model_copy(update={"feeders": feeders}))
     assert outcome.status == certificate.status == "infeasible"
-    assert certificate.objective is None
+    assert (certificate.objective, certificate.bound, certificate.bound_by) == (None, None, "safe")
+
+
+def test_an_infeasibility_without_its_proof_rests_on_the_solvers_word():
+    problem, program, outcome, _ = run(toy(1, 2))
+    for parts in ((), outcome.parts):
+        claimed = certify(problem, program, replace(outcome, status="infeasible", x=None, parts=parts))
+        assert (claimed.status, claimed.bound, claimed.bound_by) == ("infeasible", None, "solver")
 
 
 def test_a_time_limit_is_a_status():

@@ -23,7 +23,7 @@ from model.solvers.binaries import leader_binaries, round_by_direction, settle
 from model.solvers.follower import Follower
 from model.solvers.outer_approximation import branch
 from model.solvers.price_regions import Search, applies
-from model.solvers.relaxation import solve_relaxation
+from model.solvers.relaxation import follow_ray, solve_relaxation
 
 # Half of what the certificate lets pass: an interior-point method that ends almost solved may miss it.
 SOUND = 5e-7
@@ -81,6 +81,11 @@ def welfare(
     progress("conic relaxation")
     relaxed = program.relaxed()
     relaxation = solve_relaxation(relaxed, time_limit_s)
+    if relaxation.status == "infeasible":
+        # A bound above all that any point in the boxes can cost proves that there is none.
+        bound, duals = follow_ray(relaxed, relaxation, relaxed.most_cost)
+        parts = (Bounded({}, {}, *duals, bound),)
+        return Outcome("infeasible", parts=parts, message=relaxation.message)
     if relaxation.status != "solved":
         return Outcome(relaxation.status, message=relaxation.message)
     duals = relaxation.row_duals, relaxation.cone_duals

@@ -10,7 +10,6 @@ upper bound.
 
 import heapq
 import itertools
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -24,7 +23,7 @@ from model.problem import Problem
 from model.program import Array, Program
 from model.solvers.binaries import round_by_direction, settle
 from model.solvers.hour_market import HourMarket
-from model.solvers.relaxation import RelaxationResult, conic_columns, solve_relaxation
+from model.solvers.relaxation import RelaxationResult, follow_ray, solve_relaxation
 
 # A share below this is a leaf not used; a rent below this (in $) is a price not moved.
 SHARE = 1e-3
@@ -157,16 +156,10 @@ class Search:
 
     def _bound(self, program: Program, result: RelaxationResult) -> tuple[float, tuple[Array, Array]]:
         """The safe bound and its dual vector; an infeasible node's dual ray is followed far enough."""
-        duals = result.row_duals, result.cone_duals
         if result.status == "solved":
+            duals = result.row_duals, result.cone_duals
             return safe_bound(program, *duals), duals
-        ray = (abs(program.A) @ conic_columns(program).astype(float)) > 0
-        for length in 10.0 ** np.arange(9):
-            duals = np.where(ray, length, 1.0) * result.row_duals, length * result.cone_duals
-            bound = safe_bound(program, *duals)
-            if bound >= self.best.value:
-                return bound, duals
-        return -math.inf, duals
+        return follow_ray(program, result, self.best.value)
 
     def _leaves(self, t: int, allowed: Allowed) -> tuple[Leaf, ...]:
         return tuple(leaf for leaf in self.trees[t] if t not in allowed or leaf.within(allowed[t]))

@@ -5,6 +5,7 @@ follower's dispatch (cones: Clarabel), and for every hour the follower's multipl
 Its optimum is the welfare bound: by weak duality the multipliers reach exactly phi at native load.
 """
 
+import math
 import time
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ import numpy as np
 from scipy.sparse import csr_array, vstack
 from scipy.sparse.csgraph import connected_components
 
+from model.bounds import safe_bound
 from model.program import Array, Program
 from model.solvers.conic import solve_conic
 from model.solvers.linear import solve_linear
@@ -46,6 +48,19 @@ def solve_relaxation(program: Program, time_limit_s: float = np.inf) -> Relaxati
         result.iterations,
         result.message,
     )
+
+
+def follow_ray(
+    program: Program, result: RelaxationResult, enough: float
+) -> tuple[float, tuple[Array, Array]]:
+    """The safe bound, and its dual vector, of an infeasible program: its ray followed until that is enough."""
+    ray = (abs(program.A) @ conic_columns(program).astype(float)) > 0
+    for length in 10.0 ** np.arange(9):
+        duals = np.where(ray, length, 1.0) * result.row_duals, length * result.cone_duals
+        bound = safe_bound(program, *duals)
+        if bound > enough:
+            return bound, duals
+    return -math.inf, (result.row_duals, result.cone_duals)
 
 
 def conic_columns(program: Program) -> Array:
