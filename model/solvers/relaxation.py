@@ -53,7 +53,7 @@ def solve_relaxation(program: Program, time_limit_s: float = np.inf) -> Relaxati
 def follow_ray(
     program: Program, result: RelaxationResult, enough: float
 ) -> tuple[float, tuple[Array, Array]]:
-    """The safe bound, and its dual vector, of an infeasible program: its ray followed until that is enough."""
+    """Safe bound and dual vector of an infeasible program, its ray followed until the bound is enough."""
     ray = (abs(program.A) @ conic_columns(program).astype(float)) > 0
     for length in 10.0 ** np.arange(9):
         duals = np.where(ray, length, 1.0) * result.row_duals, length * result.cone_duals
