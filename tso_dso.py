@@ -183,7 +183,11 @@ def solve(
         (folder / "schedule.csv").unlink(missing_ok=True)  # of an earlier solve
     shown = "status message objective bound bound_by gap follower_regret cone_violation shed_mwh"
     times = "build_s compile_s solve_s certify_s peak_mb"
-    _show({name: getattr(row, name) for name in f"{shown} {times}".split()} | {"folder": folder})
+    facts = {name: getattr(row, name) for name in f"{shown} {times}".split()}
+    if measured.certificate.relaxation == "not exact":
+        lost = f"not exact: {row.relaxation_slack:.3g} MWh are lost that no power flow explains"
+        facts |= {"relaxation": lost}
+    _show(facts | {"folder": folder})
     return 0 if row.status == "certified" else 1
 
 

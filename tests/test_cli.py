@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from toys import toy
 
 import tso_dso
 from benchmarks.records import Row
@@ -90,6 +91,16 @@ def test_solve_says_when_the_gap_is_not_certified(run, tmp_path):
     status, told, _ = run("solve", "one.json", "--gap", "1e-12", "-o", "out")
     assert status == 1 and "status: gap_limit\n" in told
     assert json.loads((tmp_path / "out/row.json").read_text())["status"] == "gap_limit"
+
+
+def test_solve_says_where_the_relaxation_is_not_exact_and_by_how_much(run, tmp_path):
+    paid = toy(1, 2, settlement="tariff").model_copy(update={"tariff_per_mwh": (-60.0, 40.0)})
+    (tmp_path / "case.json").write_text(paid.to_json())
+    status, told, _ = run("solve", "case.json", "-o", "out")
+    certificate = json.loads((tmp_path / "out" / "certificate.json").read_text())
+    assert status == 0 and certificate["relaxation"] == "not exact"
+    slack = f"{certificate['relaxation_slack']:.3g}"
+    assert f"not exact: {slack} MWh are lost that no power flow explains" in " ".join(told.split())
 
 
 def test_sweep_resumes_and_report_reads_it(run, tmp_path):
