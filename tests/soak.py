@@ -23,10 +23,16 @@ WORKERS = 2
 
 
 def optimum(seed: int) -> str:
-    told = test_brute_force.check(seed)
-    own = [status for name, status in told.items() if name.split()[0] in test_brute_force.OWN]
-    others = sum(status == "certified" for status in told.values()) - own.count("certified")
-    return f"{own[0]}, {others} of {len(told) - len(own)} other runs certified"
+    try:
+        told = test_brute_force.check(seed)
+    except ArithmeticError:
+        return "the enumeration is undecided"
+    own = {
+        name.split()[0]: status for name, status in told.items() if name.split()[0] in test_brute_force.OWN
+    }
+    others = [status for name, status in told.items() if name.split()[0] not in own]
+    words = ", ".join(f"{name} {status}" for name, status in own.items())
+    return f"{words}, others all" if set(others) <= {*own.values()} else f"{words}, others not all"
 
 
 def loss(seed: int) -> str:

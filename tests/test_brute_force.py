@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from small_cases import small_instance
 
 from model.bounds import safe_bound
-from model.certificate import Certificate, certify
+from model.certificate import FEASIBILITY, Certificate, certify
 from model.data import Instance
 from model.follower_check import FollowerRestated
 from model.price_hull import hour_loads, hull
@@ -31,8 +31,8 @@ RUNS = [
 ]
 if importlib.util.find_spec("pyscipopt"):
     RUNS += [("big_m", "scip"), ("sos1", "scip"), ("strong_duality", "scip")]
-# The project's own methods must certify every case. The others may end in a point that the certificate
-# rejects, since their tolerances are their own; what it accepts must be right.
+# What the certificate accepts must be right, whichever method found it. In these tests the project's own
+# methods must also certify every case; a longer campaign counts what they leave open.
 OWN = ("auto", "highs")
 # Shards run in parallel; each draws seeds of its own.
 SHARDS = 6
@@ -45,6 +45,9 @@ ONCE_FAILED = {
     165: "a negative tariff: Gurobi's point violates the rows",
     178: "SCIP's objective is not the payments",
     1161675: "SCIP's follower errs by 4e-5 $ of 88 $, all of it to the leaders' good",
+    10043: "the bound lies 2e-6 $ above the objective of a point feasible to 1e-8 p.u.",
+    10074: "the enumeration leaves itself 1e-8 MW at 1000 $/MWh",
+    10134: "a dispatch out of balance by 7e-8 MW at 1000 $/MWh",
     10001: "SCIP's price is wrong by 3e-6 $ in the follower, 5e-3 $ to the leaders: a ramp almost binds",
 }
 
@@ -57,10 +60,18 @@ def run(case: Instance, mode: str, method: str) -> Certificate:
 
 
 def check(seed: int, runs=RUNS) -> dict[str, str]:
-    """Compare every run on one case with its bilevel optimum; the statuses by run."""
+    """Compare every run on one case with its bilevel optimum; the statuses by run.
+
+    Raises ArithmeticError where the enumeration's own solvers do not agree.
+    """
     case = small_instance(seed)
     optimum = brute_force.solve(case)
     scale = max(abs(optimum.cost), 1.0)
+    # A point feasible to the certificate's tolerance may cost less than any feasible one, by what that power
+    # is worth; the enumeration leaves itself some room too.
+    worth = float(np.abs(optimum.prices).sum()) * case.n_adns
+    below = ENUMERATED * scale + FEASIBILITY * case.base_mva * worth
+    above = ENUMERATED * scale + brute_force.TOUCH * worth
     told = {}
     for mode, method in runs:
         certificate = run(case, mode, method)
@@ -71,21 +82,25 @@ def check(seed: int, runs=RUNS) -> dict[str, str]:
             assert certificate.status not in ("certified", "gap_limit"), where
             continue
         if certificate.status == "error":
-            assert method not in OWN and certificate.message, where
+            assert certificate.message, where
             continue
-        assert certificate.bound is not None and certificate.objective is not None, where
-        assert certificate.bound <= optimum.cost + ENUMERATED * scale, where
-        assert certificate.objective >= optimum.cost - ENUMERATED * scale, where
+        if certificate.bound is not None:
+            assert certificate.bound <= optimum.cost + above, where
+        if certificate.objective is not None:
+            assert certificate.objective >= optimum.cost - below, where
         if certificate.status == "certified":
-            assert certificate.objective <= optimum.cost + (GAP + ENUMERATED) * scale, where
-        else:
-            assert method not in OWN, where
+            assert certificate.objective <= optimum.cost + GAP * scale + above, where
     return told
 
 
 @pytest.mark.parametrize("seed", ONCE_FAILED)
 def test_cases_that_once_failed(seed):
-    assert check(seed)
+    assert_own_certify(seed, check(seed))
+
+
+def assert_own_certify(seed: int, told: dict[str, str]) -> None:
+    own = {status for name, status in told.items() if name.split()[0] in OWN}
+    assert own == {"certified"} or own == {"infeasible"}, f"seed {seed}: {told}"
 
 
 @pytest.mark.parametrize("shard", range(SHARDS))
@@ -97,6 +112,7 @@ def test_every_mode_and_method_finds_the_enumerated_optimum(shard):
     @example(1000)
     def compare(seed):
         told = check(seed * SHARDS + shard)
+        assert_own_certify(seed * SHARDS + shard, told)
         certified.append(sum(status == "certified" for status in told.values()))
 
     compare()
