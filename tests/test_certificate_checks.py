@@ -228,7 +228,9 @@ def test_a_gap_is_certified_where_it_is_at_most_the_one_asked_for(solved, right,
 @pytest.mark.parametrize(("share", "passes"), [(WITHIN, True), (BEYOND, False)])
 def test_a_bound_above_the_objective_is_an_error(solved, right, share, passes):
     problem, program, outcome = solved
-    bound = right.objective * (1 + share * 1e-6)
+    price = extract(problem, program, outcome.x).boundary_price
+    worth = 1e-6 * problem.instance.base_mva * np.abs(price).sum()
+    bound = right.objective + share * (1e-6 * abs(right.objective) + worth)
     found = certify(problem, program, replace(outcome, bound=bound), 1e-5)
     assert found.bound_by == "solver" and found.bound == bound
     assert (failed(found) == []) == passes
