@@ -15,6 +15,9 @@ from model.metrics import Schedule
 
 Array = np.ndarray
 
+# HiGHS's own 1e-7 MW times a price would be more than what the certificate lets a small phi be off.
+TIGHT = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}
+
 
 class FollowerCheck:
     """A schedule's follower side against the follower restated, at the schedule's boundary power.
@@ -143,6 +146,7 @@ class FollowerRestated:
             + [(0.0, None)] * (2 * n * hours)
             + [(-within_mw, within_mw)] * len(moves),
             method="highs",
+            options=TIGHT,
         )
         return float(result.fun) if result.status == 0 else math.nan
 
@@ -156,7 +160,7 @@ class FollowerRestated:
         cost = np.concatenate(
             [np.concatenate([self.block_cost - self.at.T @ p, self.outflow.T @ p]) for p in prices.T]
         )
-        least = linprog(cost, G, h, bounds=self._box() * load.shape[1], method="highs")
+        least = linprog(cost, G, h, bounds=self._box() * load.shape[1], method="highs", options=TIGHT)
         if least.status != 0:
             return -math.inf
         return float(np.sum(prices * load) + least.fun)

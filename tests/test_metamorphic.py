@@ -464,6 +464,21 @@ def test_ramps_that_nothing_can_reach_leave_the_relaxation_alone(seed):
     assert relaxed_value(edited(case, transmission)) == relaxed(relaxed_value(case))
 
 
+@pytest.mark.parametrize(
+    "case",
+    [drawn(110), edited(drawn(102, hours=3), feeder=lambda f: f.update(bess=()))],
+    ids=lambda case: case.name,
+)
+def test_a_trace_of_another_price_region_costs_nothing(case):
+    """Kept from a campaign of these tests: the best point found was 7 % dearer than the bound.
+
+    The optimum is on a kink. The last relaxed point was beside it by a share of another region too small to
+    divide, a millionth p.u., and was answered with the dearer price.
+    """
+    certificate, _, _ = solved(case)
+    assert certificate.gap <= CERTIFIED
+
+
 # --- Sums ---------------------------------------------------------------------------------------------
 
 

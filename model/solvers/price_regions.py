@@ -35,6 +35,7 @@ THIN = 1e-7
 ROUNDS = 4
 
 Allowed = dict[int, tuple[Leaf, ...]]
+Known = dict[int, tuple[Region, ...]]
 Fixed = dict[int, float]
 
 
@@ -134,13 +135,12 @@ class Search:
             if result.status == "infeasible" or self._within(part.bound, gap):
                 return part, []
             if not self._explore(node, chosen, result.x):
-                settled = settle(self.program, program, result.x, ended)
-                candidate = None if settled is None else self.point(settled[:n])
+                candidate = self._candidate(program, result.x, ended)
                 if candidate is None:
                     break
-                value = self.program.objective(candidate)
-                if value < self.best.value:
-                    self.best = _State(candidate, value)
+                pure = node.shares and all(result.x[z].max() > 1 - SHARE for z in node.shares.values())
+                if pure and not self._within(part.bound, gap):
+                    self._snap(node, chosen, known, fixed, result.x, ended)
                 if not self._activate(candidate):
                     break
         if self._within(part.bound, gap):
@@ -153,6 +153,28 @@ class Search:
             return part, []
         column = int(np.flatnonzero(undecided)[0])
         return part, [(allowed, fixed | {column: value}) for value in (0.0, 1.0)]
+
+    def _candidate(self, program: Program, x: Array, ended: float) -> Array | None:
+        """The follower's answer to a node's point, kept where it is the best so far."""
+        settled = settle(self.program, program, x, ended)
+        candidate = None if settled is None else self.point(settled[: len(self.program.c)])
+        if candidate is not None:
+            value = self.program.objective(candidate)
+            if value < self.best.value:
+                self.best = _State(candidate, value)
+        return candidate
+
+    def _snap(self, node: Hull, chosen: Allowed, known: Known, fixed: Fixed, x: Array, ended: float) -> None:
+        """Another candidate, with every hour wholly in the leaf that has the largest share.
+
+        Optima like to sit on price kinks. A trace of another leaf in the mixture, too small to divide, puts
+        the load a hair beside the kink, and the follower answers with the price of the other side.
+        """
+        largest: Allowed = {t: (leaves[int(np.argmax(x[node.shares[t]]))],) for t, leaves in chosen.items()}
+        program = hull(self.relaxed, self.hours, largest, known).program.with_fixed(fixed)
+        result = solve_relaxation(program, max(ended - time.monotonic(), 0.1))
+        if result.status == "solved":
+            self._candidate(program, result.x, ended)
 
     def _bound(self, program: Program, result: RelaxationResult) -> tuple[float, tuple[Array, Array]]:
         """The safe bound and its dual vector; an infeasible node's dual ray is followed far enough."""

@@ -22,12 +22,17 @@ def solve(
     """Spatial branch and bound by SCIP."""
     progress("scip")
     options = {"numerics/feastol": 1e-9, "display/verblevel": 0}
-    return solve_through_pyomo(
-        "scip_direct",
-        options,
-        lambda solver: int(solver._solver_model.getNTotalNodes()),
-        problem,
-        program,
-        gap,
-        time_limit_s,
-    )
+    try:
+        return solve_through_pyomo(
+            "scip_direct",
+            options,
+            lambda solver: int(solver._solver_model.getNTotalNodes()),
+            problem,
+            program,
+            gap,
+            time_limit_s,
+        )
+    except Exception as error:  # pyscipopt raises nothing narrower
+        if not str(error).startswith("SCIP:"):
+            raise
+        return Outcome("error", message=str(error))
