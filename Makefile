@@ -68,7 +68,7 @@ soak: $(VENV)/.test
 	$(bin)/python tests/soak.py --length $(LENGTH) --first $(FIRST)
 
 mutants: $(VENV)/.mutants
-	$(bin)/python tests/mutants.py $(MUTATE) -o results/mutants.jsonl
+	$(bin)/python tests/mutants.py $(MUTATE)
 
 bench: $(VENV)/.test
 	$(bin)/python -m pytest --benchmark-only

@@ -8,7 +8,6 @@ killed; mutants that change nothing count as alive, mutants_equivalent.toml list
 
 import argparse
 import importlib.util
-import json
 import math
 import multiprocessing
 import multiprocessing.connection
@@ -25,6 +24,7 @@ from dataclasses import dataclass
 from difflib import unified_diff
 from pathlib import Path
 
+import campaigns
 import clarabel  # noqa: F401  (imported here, once, for all forks)
 import highspy  # noqa: F401
 import hypothesis  # noqa: F401
@@ -209,35 +209,29 @@ def campaign(path: str, workers: int) -> dict:
         print(f"{path} survived:\n{mutant.diff}")
     killed = len(found) - len(alive)
     return {
-        "campaign": "mutants",
-        "file": path,
         "mutants": len(found),
         "killed": killed,
         "timeouts": verdicts.count("timeout"),
         "equivalent": len(alive) - len(unexplained),
         "survived": len(unexplained),
         "score": round(killed / len(found), 4),
-        "seconds": round(time.monotonic() - start, 1),
+        "seconds": round(time.monotonic() - start),
     }
 
 
 def main() -> None:
-    """Run the campaign and write one JSON line a file."""
+    """Run the campaign; the figures of each file go where the report reads them."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("files", nargs="*", default=list(TESTS))
-    parser.add_argument("-o", "--output", type=Path, default=Path("results/mutants.jsonl"))
     parser.add_argument("-n", "--workers", type=int, default=2)
     asked = parser.parse_args()
     sys.path[:0] = ["", "tests"]
     importlib.import_module("model")
     pyo.TransformationFactory("core.kkt")
-    asked.output.parent.mkdir(parents=True, exist_ok=True)
-    with asked.output.open("w") as lines:
-        for path in asked.files:
-            row = campaign(path, asked.workers)
-            print(row, flush=True)
-            lines.write(json.dumps(row) + "\n")
-            lines.flush()
+    for path in asked.files:
+        figures = campaign(path, asked.workers)
+        print(path, figures, flush=True)
+        campaigns.keep("mutants", path, figures)
 
 
 if __name__ == "__main__":

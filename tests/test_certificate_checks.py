@@ -10,7 +10,7 @@ from toys import toy
 from model import certificate
 from model.bounds import safe_bound
 from model.certificate import Check, certify
-from model.follower_check import FollowerRestated
+from model.follower_check import FollowerCheck, FollowerRestated
 from model.metrics import Schedule, extract
 from model.price_hull import Leaf, hour_loads, hull
 from model.program import Program, compile_model
@@ -353,3 +353,37 @@ def test_the_relaxation_alone_is_a_part_and_its_bound_needs_no_region(solved, mo
         assert certificate._bound_of_parts(problem, program, one) == -math.inf
     two = replace(outcome, parts=(root[0], root[0]), trees={})
     assert certificate._bound_of_parts(problem, program, two) == -math.inf
+
+
+@pytest.mark.parametrize("losses", [0.0, 0.25, 40.0])
+@pytest.mark.parametrize(("share", "verdict"), [(0.0, "exact"), (WITHIN, "exact"), (BEYOND, "not exact")])
+def test_the_relaxation_is_exact_up_to_a_thousandth_of_the_losses_and_10_watt(
+    solved, monkeypatch, losses, share, verdict
+):
+    problem, program, outcome = solved
+    most = 1e-3 * losses + 1e-6 * BASE * problem.instance.hours
+    monkeypatch.setattr(Schedule, "losses_mwh", lambda self: losses)
+    monkeypatch.setattr(Schedule, "phantom_losses_mwh", lambda self: share * most)
+    found = certify(problem, program, outcome, 1e-5)
+    assert (found.relaxation, found.relaxation_slack) == (verdict, share * most)
+
+
+def test_prices_may_suit_a_load_10_watt_away_and_no_more(solved, monkeypatch):
+    problem, program, outcome = solved
+    asked = []
+
+    def noted(instance, schedule, within_mw):
+        asked.append(within_mw)
+        return FollowerCheck(instance, schedule, within_mw)
+
+    monkeypatch.setattr(certificate, "FollowerCheck", noted)
+    certify(problem, program, outcome, 1e-5)
+    assert asked == [1e-6 * BASE]
+
+
+@pytest.mark.parametrize(("gap", "status"), [(0.9e-3, "certified"), (1.1e-3, "gap_limit")])
+def test_a_gap_not_asked_for_is_a_thousandth(solved, right, gap, status):
+    problem, program, outcome = solved
+    bound = right.objective - gap * max(abs(right.objective), 1.0)
+    found = certify(problem, program, replace(outcome, bound=bound, parts=()))
+    assert found.status == status
