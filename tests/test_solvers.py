@@ -242,10 +242,6 @@ def test_an_hour_that_cannot_be_served_is_an_arithmetic_error(congested):
 # Outer approximation.
 
 
-# With no point yet the gap is inf <= gap * inf, which is true: the rounds end at once.
-NO_POINT_YET = pytest.mark.xfail(strict=True, reason="outer approximation stops before it has a point")
-
-
 def disc(least):
     """Integers on a disc of radius 1 with x + y at least something; the cheapest point is wanted."""
     m = pyo.ConcreteModel()
@@ -256,7 +252,6 @@ def disc(least):
     return compile_model(m)
 
 
-@NO_POINT_YET
 def test_outer_approximation_without_a_start_finds_the_optimum():
     """x = 0, y = 0.9 costs 0.9; x = 1 leaves y = 0 only, which costs 2, and x = -1 leaves none."""
     outcome = branch(disc(0.9), np.zeros(2), 1e-6, 10.0, silent)
@@ -277,7 +272,6 @@ def test_outer_approximation_out_of_time_keeps_its_start():
     assert outcome.status == "time_limit"
 
 
-@NO_POINT_YET
 def test_outer_approximation_proves_that_no_integer_lies_on_the_disc():
     """x + y at least 1.2: x = 0 needs y = 1.2 and x = 1 needs y = 0.2, though the relaxation is feasible."""
     outcome = branch(disc(1.2), np.zeros(2), 1e-6, 10.0, silent)

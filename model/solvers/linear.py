@@ -48,9 +48,6 @@ def linear_solver(
         lp.integrality_ = [kinds[int(flag)] for flag in integer]
     highs = highspy.Highs()
     highs.silent()
-    # The follower's answer is held to 1e-8 of its cost, and the default of 1e-7 p.u. times a price is more.
-    highs.setOptionValue("primal_feasibility_tolerance", 1e-10)
-    highs.setOptionValue("dual_feasibility_tolerance", 1e-10)
     highs.passModel(lp)
     return highs
 

@@ -2,7 +2,7 @@
 
 HiGHS sees every cone as the tangent planes collected so far (Duran and Grossmann 1986; conic form: Vielma,
 Ahmed and Nemhauser 2008): first those at the conic relaxation's solution, later those that cut off a
-point HiGHS found. Planes that bind nowhere are dropped. A point HiGHS finds still violates cones, so its
+point HiGHS found. Planes that bind nowhere are dropped while the bound rises. A point HiGHS finds still violates cones, so its
 binaries are fixed and Clarabel solves what is left: that is the feasible point.
 """
 
@@ -35,7 +35,7 @@ def branch(
     best = start if _feasible(program, start) else None
     value = program.objective(start) if best is not None else np.inf
     bound, nodes, status = -np.inf, 0, "solved"
-    cuts = tangents(program, start)
+    cuts, risen_to = tangents(program, start), -np.inf
     for number in range(1, 1000):
         highs = _load(program, cuts, gap)
         if best is not None:
@@ -52,7 +52,7 @@ def branch(
             repaired = _repair(program, result.x, ended - time.monotonic())
             if repaired is not None and program.objective(repaired) < value:
                 best, value = repaired, program.objective(repaired)
-        if value - bound <= gap * max(abs(value), 1.0):
+        if best is not None and value - bound <= gap * max(abs(value), 1.0):
             break
         if result.status != "solved" or result.x is None or time.monotonic() >= ended:
             ending = "solved" if best is not None else result.status
@@ -61,7 +61,9 @@ def branch(
         fresh = tangents(program, result.x, violated_only=True)
         if not len(fresh.rhs):
             break
-        cuts = fresh.joined(cuts.binding_at(result.x))
+        # Planes are dropped only while the bound rises; else the points they cut off would come back in turn.
+        cuts = fresh.joined(cuts.binding_at(result.x) if bound > risen_to else cuts)
+        risen_to = bound
         if repaired is not None:
             cuts = cuts.joined(tangents(program, repaired))
     return Outcome(
