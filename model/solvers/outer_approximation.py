@@ -2,8 +2,8 @@
 
 HiGHS sees every cone as the tangent planes collected so far (Duran and Grossmann 1986; conic form: Vielma,
 Ahmed and Nemhauser 2008): first those at the conic relaxation's solution, later those that cut off a
-point HiGHS found. Planes that bind nowhere are dropped while the bound rises. A point HiGHS finds still violates cones, so its
-binaries are fixed and Clarabel solves what is left: that is the feasible point.
+point HiGHS found. Planes that bind nowhere are dropped while the bound rises. A point HiGHS finds still
+violates cones, so its binaries are fixed and Clarabel solves what is left: that is the feasible point.
 """
 
 import time
