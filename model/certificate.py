@@ -84,15 +84,15 @@ class Certificate:
 def certify(problem: Problem, program: Program, outcome: Outcome, gap: float = 1e-3) -> Certificate:
     """Check an outcome; ``gap`` is the relative gap asked for."""
     bound, bound_by = _best_bound(problem, program, outcome)
-    bounds = Check("multiplier bounds", shortfall(problem, program), ROUNDING)
+    multipliers = Check("multiplier bounds", shortfall(problem, program), ROUNDING)
     if outcome.x is None:
-        status = "error" if outcome.status == "solved" or not bounds.passed else outcome.status
+        status = "error" if outcome.status == "solved" or not multipliers.passed else outcome.status
         if status == "infeasible":
             proven = bound is not None and bound > program.most_cost
             bound, bound_by = None, bound_by if proven else "solver"
-        message = outcome.message if bounds.passed else f"failed: {bounds.name}"
+        message = outcome.message if multipliers.passed else f"failed: {multipliers.name}"
         return Certificate(
-            status, message, (bounds,), bound=bound, bound_by=bound_by, coupling=problem.coupling
+            status, message, (multipliers,), bound=bound, bound_by=bound_by, coupling=problem.coupling
         )
     x = outcome.x
     if not np.isfinite(x).all():
@@ -100,31 +100,36 @@ def certify(problem: Problem, program: Program, outcome: Outcome, gap: float = 1
         return Certificate("error", message, bound=bound, bound_by=bound_by, coupling=problem.coupling)
     schedule = extract(problem, program, x)
     objective = sum(schedule.payments().values())
-    follower = FollowerCheck(problem.instance, schedule, FEASIBILITY * problem.instance.base_mva)
+    power = FEASIBILITY * problem.instance.base_mva  # MW
+    follower = FollowerCheck(problem.instance, schedule, power)
     scale = max(abs(objective), 1.0)
-    cone = program.cone_violation(x)
+    misses = {
+        "rows": program.row_misses(x),
+        "boxes": program.box_misses(x),
+        "cones": program.cone_misses(x),
+    }
+    largest = {name: float(miss.max(initial=0.0)) for name, miss in misses.items()}
     checks = [
-        Check("rows", program.row_violation(x), FEASIBILITY),
-        Check("boxes", float(max((program.lower - x).max(), (x - program.upper).max(), 0.0)), FEASIBILITY),
-        Check("cones", cone, FEASIBILITY),
+        *(Check(name, miss, FEASIBILITY) for name, miss in largest.items()),
         Check("integrality", _integrality(program, x), INTEGRALITY),
         Check("special ordered sets", _sos_violation(program, x), FEASIBILITY),
-        Check("follower's balance", follower.imbalance_mw, FEASIBILITY * problem.instance.base_mva),
-        Check("follower's limits", follower.excess_mw, FEASIBILITY * problem.instance.base_mva),
+        Check("follower's balance", follower.imbalance_mw, power),
+        Check("follower's limits", follower.excess_mw, power),
         Check("follower's dispatch is optimal", follower.regret, MONEY * follower.scale),
         Check("prices are dual optimal", follower.price_regret, PRICES * follower.scale),
-        bounds,
+        multipliers,
         Check("objective", abs(program.objective(x) - objective), MONEY * scale),
     ]
     if bound is not None:
-        # A point feasible to a tolerance may cost less than any feasible one, by what that power is worth.
-        worth = FEASIBILITY * problem.instance.base_mva * float(np.abs(schedule.boundary_price).sum())
+        # A point that misses its rows by a little may cost less than any that meets them, by what it misses.
+        missed = problem.instance.base_mva * sum(float(miss.sum()) for miss in misses.values())
+        worth = missed * float(np.abs(schedule.boundary_price).max())
         checks.append(Check("bound below objective", bound - objective, MONEY * scale + worth))
     abs_gap = None if bound is None else objective - bound
     relative = None if abs_gap is None else abs_gap / scale
     slack = schedule.phantom_losses_mwh()
     # An interior-point method leaves a little slack where no power flows either.
-    most = EXACT * schedule.losses_mwh() + FEASIBILITY * problem.instance.base_mva * problem.instance.hours
+    most = EXACT * schedule.losses_mwh() + power * problem.instance.hours
     failed = [check.name for check in checks if not check.passed]
     if failed:
         status, message = "error", "failed: " + ", ".join(failed)
@@ -143,7 +148,7 @@ def certify(problem: Problem, program: Program, outcome: Outcome, gap: float = 1
         gap=relative,
         abs_gap=abs_gap,
         follower_regret=follower.regret,
-        cone_violation=cone,
+        cone_violation=largest["cones"],
         relaxation="exact" if slack <= most else "not exact",
         relaxation_slack=slack,
         shed_mwh=float(schedule.shed.sum()),

@@ -123,22 +123,29 @@ class Program:
         """No point in the boxes has a larger objective."""
         return self.c0 + float(np.maximum(self.c * self.lower, self.c * self.upper).sum())
 
-    def row_violation(self, x: Array) -> float:
-        """Largest row violation, each row divided by its largest coefficient where that exceeds 1."""
+    def row_misses(self, x: Array) -> Array:
+        """By how much x misses each row, (m,), divided by its largest coefficient where that exceeds 1."""
         value = self.activity(x)
         size = np.maximum(abs(self.A).max(axis=1).toarray().ravel(), 1.0)
         for row, _, _, coefficient in self.bilinear:
             size[row] = max(size[row], abs(coefficient))
-        beyond = np.maximum(self.row_lower - value, value - self.row_upper)
-        return float(max((beyond / size).max(initial=0.0), 0.0))
+        return np.maximum(np.maximum(self.row_lower - value, value - self.row_upper), 0.0) / size
 
-    def cone_violation(self, x: Array) -> float:
-        """Largest ``|tail| - head`` over the cones, in p.u."""
+    def box_misses(self, x: Array) -> Array:
+        """By how much each column lies outside its box, (n,)."""
+        return np.maximum(np.maximum(self.lower - x, x - self.upper), 0.0)
+
+    def cone_misses(self, x: Array) -> Array:
+        """``|tail| - head`` of each cone where that is positive, (k,), in p.u."""
         if not len(self.cone_dims):
-            return 0.0
+            return np.zeros(0)
         s = self.cone_b + self.cone_A @ x
         starts = cone_starts(self.cone_dims)
-        return float(max((tail_norms(s, starts) - s[starts]).max(), 0.0))
+        return np.maximum(tail_norms(s, starts) - s[starts], 0.0)
+
+    def violation(self, x: Array) -> float:
+        """The largest miss of a row or a cone."""
+        return float(max(self.row_misses(x).max(initial=0.0), self.cone_misses(x).max(initial=0.0)))
 
     def objective(self, x: Array) -> float:
         return float(self.c @ x + self.c0)

@@ -49,7 +49,7 @@ OPERATORS = re.compile(
 
 # The tests of each file, in the order in which they are run.
 TESTS = {
-    "model/kkt.py": ["test_kkt"],
+    "model/kkt.py": ["test_kkt", "test_dual_signs"],
     "model/boundary.py": ["test_boundary"],
     "model/branch_flow.py": ["test_branch_flow"],
     "model/trading.py": ["test_trading"],

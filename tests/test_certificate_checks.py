@@ -71,9 +71,9 @@ def at_limit(solved, monkeypatch, share, name):
     problem, program, outcome = solved
     value = share * 1e-6
     if name == "rows":
-        monkeypatch.setattr(Program, "row_violation", lambda self, x: value)
+        monkeypatch.setattr(Program, "row_misses", lambda self, x: np.array([0.0, value]))
     elif name == "cones":
-        monkeypatch.setattr(Program, "cone_violation", lambda self, x: value)
+        monkeypatch.setattr(Program, "cone_misses", lambda self, x: np.array([0.0, value]))
     elif name == "boxes":
         lower = program.lower.copy()
         column = program.column("feeder[0].P_boundary")[0]
@@ -182,7 +182,7 @@ def test_money_is_added_up_from_the_schedule_and_gaps_are_relative_to_it(solved,
     assert right.objective > 1 and right.gap == pytest.approx(right.abs_gap / right.objective, rel=1e-12)
     assert right.shed_mwh == pytest.approx(schedule.shed.sum(), abs=1e-12)
     assert right.relaxation_slack == pytest.approx(schedule.phantom_losses_mwh(), abs=1e-12)
-    assert right.cone_violation == program.cone_violation(outcome.x)
+    assert right.cone_violation == program.cone_misses(outcome.x).max()
     assert right.follower_regret == next(
         check.value for check in right.checks if check.name == "follower's dispatch is optimal"
     )
@@ -229,7 +229,8 @@ def test_a_gap_is_certified_where_it_is_at_most_the_one_asked_for(solved, right,
 def test_a_bound_above_the_objective_is_an_error(solved, right, share, passes):
     problem, program, outcome = solved
     price = extract(problem, program, outcome.x).boundary_price
-    worth = 1e-6 * problem.instance.base_mva * np.abs(price).sum()
+    misses = program.row_misses(outcome.x), program.box_misses(outcome.x), program.cone_misses(outcome.x)
+    worth = problem.instance.base_mva * sum(miss.sum() for miss in misses) * np.abs(price).max()
     bound = right.objective + share * (1e-6 * abs(right.objective) + worth)
     found = certify(problem, program, replace(outcome, bound=bound), 1e-5)
     assert found.bound_by == "solver" and found.bound == bound
@@ -353,6 +354,16 @@ def test_the_relaxation_alone_is_a_part_and_its_bound_needs_no_region(solved, mo
         assert certificate._bound_of_parts(problem, program, one) == -math.inf
     two = replace(outcome, parts=(root[0], root[0]), trees={})
     assert certificate._bound_of_parts(problem, program, two) == -math.inf
+
+
+def test_a_point_that_misses_nothing_may_not_cost_less_than_its_bound(solved, right, monkeypatch):
+    problem, program, outcome = solved
+    for name in ("row_misses", "box_misses", "cone_misses"):
+        monkeypatch.setattr(Program, name, lambda self, x: np.zeros(2))
+    for share, passes in ((WITHIN, True), (BEYOND, False)):
+        bound = right.objective + share * 1e-6 * abs(right.objective)
+        found = certify(problem, program, replace(outcome, bound=bound, parts=()), 1e-5)
+        assert ("bound below objective" not in failed(found)) == passes
 
 
 @pytest.mark.parametrize("losses", [0.0, 0.25, 40.0])

@@ -1,14 +1,13 @@
 """The table of dual signs in ``model.kkt``, line by line: what one more MW of every limit is worth.
 
-The follower is written out here once more as one linear program in MW in which every limit is a number of its
-own, to be moved up and down.
+``follower_lp`` has every limit as a number of its own, to be moved up and down.
 """
 
 import re
 
 import numpy as np
 import pytest
-from scipy.optimize import linprog
+from follower_lp import follower_lp
 from toys import toy
 
 from generators import instance
@@ -21,61 +20,6 @@ from model.solvers.follower import Follower
 LINE = re.compile(r"^(\w+) +(load|lower|upper) +([+-])(\w+) +\[", re.MULTILINE)
 TABLE = LINE.findall(kkt.__doc__)
 STEP = 1e-4  # MW
-
-
-def _phi(case, load, moved, step):
-    """phi at loads (bus, hour), one limit ``(row, side, key)`` moved by a step; None where infeasible."""
-    net, T = case.transmission, case.hours
-    at = {bus.bus_i: n for n, bus in enumerate(net.buses)}
-    columns = [
-        ("pg", (g, k, t)) for g, gen in enumerate(net.gens) for k in range(len(gen.blocks)) for t in range(T)
-    ]
-    columns += [(name, (i, t)) for name in ("shed", "spill", "theta") for i in at for t in range(T)]
-    number = {column: n for n, column in enumerate(columns)}
-
-    def limit(row, side, key, value):
-        return value + (step if (row, side, key) == moved else 0.0)
-
-    cost, box = np.zeros(len(columns)), []
-    for name, key in columns:
-        lower, upper = 0.0, None
-        if name == "pg":
-            block = net.gens[key[0]].blocks[key[1]]
-            cost[number[name, key]], upper = block.cost_per_mwh, limit(name, "upper", key, block.p_max_mw)
-        elif name == "theta":
-            lower = upper = 0.0 if key[0] == net.ref_bus else None
-        else:
-            cost[number[name, key]] = net.voll_per_mwh if name == "shed" else net.spill_per_mwh
-        box.append((None if lower is None else limit(name, "lower", key, lower), upper))
-    balance, sides = np.zeros((len(at) * T, len(columns))), []
-    rows, most = [], []
-    for t in range(T):
-        for i in at:
-            own = balance[len(sides)]
-            own[number["shed", (i, t)]], own[number["spill", (i, t)]] = 1.0, -1.0
-            for g, gen in enumerate(net.gens):
-                for k in range(len(gen.blocks)) if gen.gen_bus == i else ():
-                    own[number["pg", (g, k, t)]] = 1.0
-            sides.append(limit("nodal_balance", "load", (i, t), load[at[i], t]))
-        for k, line in enumerate(net.branches):
-            flow = np.zeros(len(columns))
-            flow[number["theta", (line.f_bus, t)]] = case.base_mva / line.br_x
-            flow[number["theta", (line.t_bus, t)]] = -case.base_mva / line.br_x
-            balance[t * len(at) + at[line.f_bus]] -= flow
-            balance[t * len(at) + at[line.t_bus]] += flow
-            rows += [flow, -flow]
-            most.append(limit("flow_limit", "upper", (k, t), line.rate_a_mw))
-            most.append(-limit("flow_limit", "lower", (k, t), -line.rate_a_mw))
-        for g, gen in enumerate(net.gens):
-            if gen.ramp_mw_per_h is not None and t > 0:
-                change = np.zeros(len(columns))
-                for k in range(len(gen.blocks)):
-                    change[number["pg", (g, k, t)]], change[number["pg", (g, k, t - 1)]] = 1.0, -1.0
-                rows += [change, -change]
-                most.append(limit("ramp_limit", "upper", (g, t), gen.ramp_mw_per_h))
-                most.append(-limit("ramp_limit", "lower", (g, t), -gen.ramp_mw_per_h))
-    found = linprog(cost, np.array(rows), most, balance, sides, box)
-    return found.fun if found.status == 0 else None
 
 
 def _multipliers(mult, name):
@@ -142,9 +86,10 @@ def test_a_limit_is_worth_what_the_table_says(answers, row, side, sign, name):
         keys = sorted(multipliers, key=lambda key: -abs(value(multipliers[key])))
         some = [keys[n] for n in rng.integers(0, len(keys), 2)] if keys else []
         for key in {*keys[:4], *some}:
-            costs = [_phi(case, load, (row, side, key), step) for step in (-STEP, 0.0, STEP)]
-            if None in costs:
+            moved = [follower_lp(case, load, (row, side, key), step) for step in (-STEP, 0.0, STEP)]
+            if None in moved:
                 continue
+            costs = [cost for cost, _ in moved]
             down, up = (costs[1] - costs[0]) / STEP, (costs[2] - costs[1]) / STEP
             if abs(up - down) > 1e-4:
                 continue  # on a kink the slope is not unique

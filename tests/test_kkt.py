@@ -13,9 +13,7 @@ from generators import instance
 from model import dc_flow
 from model.boundary import load_box
 from model.data import InputError
-from model.follower_check import FollowerRestated
 from model.kkt import check_provable, congestion_rent
-from model.metrics import extract
 from model.per_unit import feeder_data, transmission_data
 from model.program import compile_model
 from model.schemes import build
@@ -382,49 +380,6 @@ def test_lam_is_the_cost_of_one_more_megawatt():
 
     lam = x[program.objective_map.number[id(problem.multipliers.lam[2, 0])]] / case.base_mva
     assert lam == pytest.approx(cost(1e-3) / 1e-3 - cost(0) / 1e-3, abs=1e-4) == pytest.approx(45.0)
-
-
-# What one more MW of each limit is worth to the follower, and by which multiplier (docs/formulation.md).
-DUAL_SIGNS = {
-    "load": (1, lambda mult: mult.lam[2, 0]),
-    "rating": (-1, lambda mult: mult.mu_flow[0, 0][1]),
-    "rating, line turned round": (-1, lambda mult: mult.mu_flow[0, 0][0]),
-    "block": (-1, lambda mult: mult.mu_pg[0, 0, 0][1]),
-}
-
-
-@pytest.mark.parametrize("limit", DUAL_SIGNS)
-def test_every_dual_has_the_sign_and_unit_of_the_table(limit):
-    """By perturbing the follower as the certificate states it, which knows no multiplier."""
-    case = toy(1, 1, rate_mw=1.0)
-    if "turned" in limit:
-        turned = case.transmission.branches[0].model_copy(update={"f_bus": 2, "t_bus": 1})
-        net = case.transmission.model_copy(update={"branches": (turned,)})
-        case = case.model_copy(update={"transmission": net})
-    problem, program, x = next(_at_random_loads(case, n=1))
-    boundary = extract(problem, program, x).feeders[0].P_boundary
-
-    def phi(step):
-        net = case.transmission
-        line, gen = net.branches[0], net.gens[0]
-        if limit.startswith("rating"):
-            line = line.model_copy(update={"rate_a_mw": line.rate_a_mw + step})
-        if limit == "block":
-            first = gen.blocks[0].model_copy(update={"p_max_mw": gen.blocks[0].p_max_mw + step})
-            gen = gen.model_copy(update={"blocks": (first, *gen.blocks[1:])})
-        changed = net.model_copy(update={"branches": (line,), "gens": (gen, *net.gens[1:])})
-        follower = FollowerRestated(case.model_copy(update={"transmission": changed}))
-        load = follower.native[:, [0]].copy()
-        load[0] += boundary
-        if limit == "load":
-            load[1] += step
-        return follower.optimal_cost(load)
-
-    sign, of = DUAL_SIGNS[limit]
-    worth = (phi(1e-3) - phi(-1e-3)) / 2e-3
-    multiplier = x[program.objective_map.number[id(of(problem.multipliers))]] / case.base_mva
-    assert abs(worth) > 1, "the limit does not bind"
-    assert sign * multiplier == pytest.approx(worth, abs=1e-4)  # phi is linear here; cost 1e2 by 1e-9 / 1e-3
 
 
 def test_an_unprovable_bound_is_refused():

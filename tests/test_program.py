@@ -110,14 +110,17 @@ def test_a_program_without_cones_violates_none_and_with_them_the_worst_counts():
     m.row = pyo.Constraint(expr=m.x + 2 * m.y <= 1)
     m.cost = pyo.Objective(expr=m.x)
     program = compile_model(m)
-    assert program.cone_violation(np.array([9.0, 9.0])) == 0.0
+    assert program.cone_misses(np.array([9.0, 9.0])).size == 0
     # 3 + 8 = 11 is 10 too much, in units of the row's largest coefficient.
-    assert program.row_violation(np.array([3.0, 4.0])) == pytest.approx(5.0)
+    assert program.row_misses(np.array([3.0, 4.0])) == pytest.approx([5.0])
+    assert program.violation(np.array([3.0, 4.0])) == pytest.approx(5.0)
     m.disc = pyo.Constraint(expr=m.x**2 + m.y**2 <= 4)
     m.strip = pyo.Constraint(expr=m.x**2 <= 1)
     program = compile_model(m)
-    assert program.cone_violation(np.array([3.0, 4.0])) == pytest.approx(3.0)
-    assert program.cone_violation(np.array([1.0, 0.0])) == 0.0
+    assert program.cone_misses(np.array([3.0, 4.0])) == pytest.approx([3.0, 2.0])
+    assert program.violation(np.array([3.0, 4.0])) == pytest.approx(5.0)
+    assert program.box_misses(np.array([-2.0, 9.5])) == pytest.approx([2.0, 0.5])
+    assert program.violation(np.array([1.0, 0.0])) == 0.0
 
 
 def test_an_expression_that_is_not_affine_has_no_coefficients():

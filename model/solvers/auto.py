@@ -46,30 +46,28 @@ def solve(
     if value - outcome.parts[0].bound <= gap * max(abs(value), 1.0):
         return outcome
     if not applies(problem):
-        return _on_complementarities(program, outcome, gap, ended, progress)
+        # A mode that HiGHS cannot branch on keeps the outcome as it is.
+        branches = not len(program.sos1) and not program.bilinear
+        return on_complementarities(program, outcome, gap, ended, progress) if branches else outcome
     progress("price regions")
     follower = Follower(problem, program)
 
     def point(x: Array) -> Array | None:
         answer = follower(x)
-        if answer is None or max(program.row_violation(answer), program.cone_violation(answer)) > SOUND:
+        if answer is None or program.violation(answer) > SOUND:
             return None
         return answer
 
     return Search(problem, program, outcome, point, progress).run(gap, ended)
 
 
-def _on_complementarities(
+def on_complementarities(
     program: Program, outcome: Outcome, gap: float, ended: float, progress: Callable[[str], None]
 ) -> Outcome:
-    """Branching on every complementarity, the only way left where ramps join the hours.
-
-    A mode that HiGHS cannot branch on keeps the outcome as it is.
-    """
-    if len(program.sos1) or program.bilinear:
-        return outcome
+    """Branching on every complementarity from an outcome's point: the only way where ramps join the hours."""
     assert outcome.x is not None
     result = branch(program, outcome.x, gap, ended - time.monotonic(), progress)
+    # The relaxation's dual vector proves its bound without trust; branching may have proven more.
     return replace(result, parts=outcome.parts)
 
 

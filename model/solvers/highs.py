@@ -6,14 +6,12 @@ method's point, because HiGHS alone finds none for a single ADN in minutes.
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 
 from model.data import InputError
 from model.outcome import Outcome
 from model.problem import Problem
 from model.program import Program
 from model.solvers import auto
-from model.solvers.outer_approximation import branch
 
 
 def available() -> str | None:
@@ -27,11 +25,8 @@ def solve(
     """Branch on the whole single-level program, starting from the default method's point."""
     if len(program.sos1) or program.bilinear:
         raise InputError("mode", problem.mode, "big_m with method highs: HiGHS has neither SOS1 nor products")
-    started = time.monotonic()
+    ended = time.monotonic() + time_limit_s
     start = auto.welfare(problem, program, gap, time_limit_s, progress)
     if start.x is None:
         return start
-    left = time_limit_s - (time.monotonic() - started)
-    result = branch(program, start.x, gap, left, progress)
-    # The relaxation's dual vector proves its bound without trust; branching may have proven more.
-    return replace(result, parts=start.parts)
+    return auto.on_complementarities(program, start, gap, ended, progress)

@@ -120,7 +120,7 @@ def _load(program: Program, cuts: Cuts, gap: float):
 
 def _feasible(program: Program, x: Array) -> bool:
     whole = np.abs(x[program.integer] - np.round(x[program.integer])).max(initial=0.0) <= 1e-9
-    return bool(whole) and program.row_violation(x) <= 1e-6 and program.cone_violation(x) <= 1e-6
+    return bool(whole) and program.violation(x) <= 1e-6
 
 
 def _repair(program: Program, x: Array, time_limit_s: float) -> Array | None:
