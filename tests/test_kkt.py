@@ -204,10 +204,10 @@ def test_rent_is_the_most_that_load_pays_or_surplus_costs(ramps):
     """Bus by bus at the worse end of both boxes, whichever sign the load has."""
     data = replace(transmission_data(toy(1, 2).transmission, 1.0), ramp={0: 1.0} if ramps else {})
     assert (data.voll, data.spill_cost) == (1000.0, 1.0)
-    load = {1: [(2.0, 3.0), (-5.0, -4.0)], 2: [(-7000.0, 5.0), (-6.0, 0.002)]}
-    hourly = {0: 3000.0 + 7000.0, 1: 5.0 + 6.0}
+    load = {1: [(2.0, 3.0), (-5.0, -4.0), (0.0, 0.0)], 2: [(-7000.0, 5.0), (-6.0, 0.002), (0.0, 0.0)]}
+    hourly = {0: 3000.0 + 7000.0, 1: 5.0 + 6.0, 2: 0.0}
     expected = dict.fromkeys(hourly, sum(hourly.values())) if ramps else hourly
-    assert congestion_rent(data, load, range(2)) == pytest.approx(expected)
+    assert congestion_rent(data, load, range(3)) == pytest.approx(expected)
 
 
 def test_prices_lie_between_spilling_and_the_value_of_lost_load(natural):
