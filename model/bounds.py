@@ -14,10 +14,19 @@ def safe_bound(program: Program, row_duals: Array, cone_duals: Array) -> float:
     feasible x, ``c x >= sum y+ row_lower - y- row_upper - z cone_b + r x`` with
     ``r = c - A'y - cone_A'z``, and the boxes bound ``r x``. Every rounding error is bounded and
     subtracted (Neumaier and Shcherbina 2004; Jansson 2004 for cones). A vector of another
-    program's size proves nothing: -inf.
+    program's shape, or one whose numbers overflow, proves nothing: -inf.
     """
-    if len(row_duals) != len(program.row_lower) or len(cone_duals) != len(program.cone_b):
+    if row_duals.shape != program.row_lower.shape or cone_duals.shape != program.cone_b.shape:
         return -math.inf
+    with np.errstate(over="ignore", invalid="ignore"):
+        try:
+            bound = _bound(program, row_duals, cone_duals)
+        except (OverflowError, ValueError):  # what math.fsum makes of infinities
+            return -math.inf
+    return bound if math.isfinite(bound) else -math.inf
+
+
+def _bound(program: Program, row_duals: Array, cone_duals: Array) -> float:
     y = np.where(np.isfinite(row_duals), row_duals, 0.0)
     y = np.where((y > 0) & np.isinf(program.row_lower), 0.0, y)
     y = np.where((y < 0) & np.isinf(program.row_upper), 0.0, y)

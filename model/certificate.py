@@ -25,8 +25,9 @@ FEASIBILITY = 1e-6
 INTEGRALITY = 1e-6
 MONEY = 1e-6
 MONEY_ROUNDING = 1e-10
-# Of phi: what linear programs leave, and no more. An error in the prices is multiplied on its way to the
-# leaders' cost where a limit of the follower only just does not bind. The dispatch does not enter that cost.
+# Of phi or of the leaders' cost, whichever is less: what linear programs leave, and no more. An error in the
+# prices is multiplied on its way to the leaders' cost where a limit of the follower only just does not bind.
+# The dispatch does not enter that cost.
 PRICES = 1e-8
 ROUNDING = 1e-12  # of a bound computed twice, relative to it
 # Slack cones that lose less than this part of the physical losses leave a power flow as it is.
@@ -95,7 +96,7 @@ def certify(problem: Problem, program: Program, outcome: Outcome, gap: float = 1
             status, message, (multipliers,), bound=bound, bound_by=bound_by, coupling=problem.coupling
         )
     x = outcome.x
-    if not np.isfinite(x).all():
+    if x.shape != program.c.shape or not np.isfinite(x).all():
         message = "failed: finite point"
         return Certificate("error", message, bound=bound, bound_by=bound_by, coupling=problem.coupling)
     schedule = extract(problem, program, x)
@@ -104,7 +105,8 @@ def certify(problem: Problem, program: Program, outcome: Outcome, gap: float = 1
     follower = FollowerCheck(problem.instance, schedule, power)
     scale = max(abs(objective), 1.0)
     misses = {
-        "rows": program.row_misses(x),
+        # With whole binaries: what a binary is off, times the rating beside it, would be power from nowhere.
+        "rows": program.row_misses(np.where(program.integer, np.round(x), x)),
         "boxes": program.box_misses(x),
         "cones": program.cone_misses(x),
     }
@@ -113,17 +115,21 @@ def certify(problem: Problem, program: Program, outcome: Outcome, gap: float = 1
         *(Check(name, miss, FEASIBILITY) for name, miss in largest.items()),
         Check("integrality", _integrality(program, x), INTEGRALITY),
         Check("special ordered sets", _sos_violation(program, x), FEASIBILITY),
+        Check("losses", schedule.missing_losses_mva(), power),
+        Check("line ratings", schedule.overcurrent_mva(), power),
         Check("follower's balance", follower.imbalance_mw, power),
         Check("follower's limits", follower.excess_mw, power),
         Check("follower's dispatch is optimal", follower.regret, MONEY * follower.scale),
-        Check("prices are dual optimal", follower.price_regret, PRICES * follower.scale),
+        Check("prices are dual optimal", follower.price_regret, PRICES * min(follower.scale, scale)),
         multipliers,
         Check("objective", abs(program.objective(x) - objective), MONEY * scale),
     ]
     if bound is not None:
-        # A point that misses its rows by a little may cost less than any that meets them, by what it misses.
+        # A point that misses its rows by a little may cost less than any that meets them, by what it misses,
+        # and by no more than what the tolerance is worth at each ADN and hour.
+        price = np.abs(schedule.boundary_price)
         missed = problem.instance.base_mva * sum(float(miss.sum()) for miss in misses.values())
-        worth = missed * float(np.abs(schedule.boundary_price).max())
+        worth = min(missed * float(price.max()), power * float(price.sum()))
         checks.append(Check("bound below objective", bound - objective, MONEY * scale + worth))
     abs_gap = None if bound is None else objective - bound
     relative = None if abs_gap is None else abs_gap / scale
@@ -169,7 +175,7 @@ def _bound_of_parts(problem: Problem, program: Program, outcome: Outcome) -> flo
     relaxed = program.relaxed()
     if len(outcome.parts) == 1 and not outcome.parts[0].chosen and not outcome.parts[0].fixed:
         return safe_bound(relaxed, outcome.parts[0].row_duals, outcome.parts[0].cone_duals)
-    if not covers(outcome.parts, outcome.trees, program.integer):
+    if problem.coupling == "none" or not covers(outcome.parts, outcome.trees, program.integer):
         return -math.inf
     instance = problem.instance
     follower = FollowerRestated(instance)

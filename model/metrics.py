@@ -101,6 +101,25 @@ class Schedule:
             for feeder, f in zip(self.instance.feeders, self.feeders, strict=True)
         )
 
+    def missing_losses_mva(self) -> float:
+        """The most that a branch loses less than its flow explains in an hour: |z| ((P^2 + Q^2) / v - l)."""
+        base = self.instance.base_mva
+        missing = [
+            np.hypot(_resistance(feeder, base), _reactance(feeder, base))
+            * (_squared_current(feeder, f, base) - f.l_pu)
+            for feeder, f in zip(self.instance.feeders, self.feeders, strict=True)
+        ]
+        return base * float(max(part.max(initial=0.0) for part in missing))
+
+    def overcurrent_mva(self) -> float:
+        """The most by which a branch's current, in MVA at nominal voltage, exceeds its rating."""
+        base = self.instance.base_mva
+        beyond = [
+            base * np.sqrt(np.maximum(f.l_pu, 0.0)) - _of_branches(feeder, "rate_a_mva")
+            for feeder, f in zip(self.instance.feeders, self.feeders, strict=True)
+        ]
+        return float(max(part.max(initial=0.0) for part in beyond))
+
     def losses_mwh(self) -> float:
         """Energy that the flows lose by physics: sum r (P^2 + Q^2) / v, in MWh."""
         base = self.instance.base_mva
@@ -112,8 +131,16 @@ class Schedule:
 
 def _resistance(feeder, base_mva: float) -> Array:
     """Branch resistances in p.u. by child bus, as a column."""
-    z_base = feeder.base_kv**2 / base_mva
-    return np.array([[branch.br_r_ohm / z_base] for _, branch in feeder.parents().values()])
+    return _of_branches(feeder, "br_r_ohm") / (feeder.base_kv**2 / base_mva)
+
+
+def _reactance(feeder, base_mva: float) -> Array:
+    return _of_branches(feeder, "br_x_ohm") / (feeder.base_kv**2 / base_mva)
+
+
+def _of_branches(feeder, field: str) -> Array:
+    """A number of every branch by child bus, as a column."""
+    return np.array([[getattr(branch, field)] for _, branch in feeder.parents().values()])
 
 
 def _squared_current(feeder, f: FeederSchedule, base_mva: float) -> Array:

@@ -75,6 +75,20 @@ class Program:
             mask[where] = name.startswith("complementarity.")
         return mask
 
+    @cached_property
+    def row_size(self) -> Array:
+        """Largest coefficient where that exceeds 1 for the rows of the follower and its conditions, else 1.
+
+        Susceptances and bounds on multipliers make those large. The leaders' rows are powers as they stand.
+        """
+        size = np.ones(len(self.row_lower))
+        for name, where in self.rows.items():
+            if name.startswith(("follower.", "complementarity.")) and where.stop > where.start:
+                size[where] = np.maximum(abs(self.A[where]).max(axis=1).toarray().ravel(), 1.0)
+        for row, _, _, coefficient in self.bilinear:
+            size[row] = max(size[row], abs(coefficient))
+        return size
+
     def relaxed(self) -> "Program":
         """The convex relaxation: no complementarity, no integrality; the columns stay in place."""
         keep = ~self.complementarity_rows
@@ -124,12 +138,9 @@ class Program:
         return self.c0 + float(np.maximum(self.c * self.lower, self.c * self.upper).sum())
 
     def row_misses(self, x: Array) -> Array:
-        """By how much x misses each row, (m,), divided by its largest coefficient where that exceeds 1."""
+        """By how much x misses each row, (m,), each divided by its ``row_size``."""
         value = self.activity(x)
-        size = np.maximum(abs(self.A).max(axis=1).toarray().ravel(), 1.0)
-        for row, _, _, coefficient in self.bilinear:
-            size[row] = max(size[row], abs(coefficient))
-        return np.maximum(np.maximum(self.row_lower - value, value - self.row_upper), 0.0) / size
+        return np.maximum(np.maximum(self.row_lower - value, value - self.row_upper), 0.0) / self.row_size
 
     def box_misses(self, x: Array) -> Array:
         """By how much each column lies outside its box, (n,)."""

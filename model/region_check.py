@@ -13,26 +13,36 @@ import numpy as np
 from scipy.optimize import linprog
 
 from model.data import Instance
-from model.follower_check import FollowerRestated
+from model.follower_check import TIGHT, FollowerRestated
 from model.outcome import Bounded
 from model.price_hull import HourLoads, Leaf, chebyshev
 
 Array = np.ndarray
 
-# How far a region may be from the truth: dispatch in MW, cost relative to the hour's cost.
-POWER_MW = 1e-5
+# How far a region may be from the truth: dispatch in per unit, cost relative to the hour's cost. Regions come
+# from a basis and miss by 1e-16; at the edge of a leaf more than rounding could hide a cheaper price.
+POWER = 1e-9
 COST = 1e-8
 
 
 def region_error(
     instance: Instance, follower: FollowerRestated, hour: int, loads: HourLoads, leaf: Leaf
 ) -> float:
-    """How much, in $, the payment on a leaf may differ from ``lam L``; infinite where that does not hold."""
+    """How much, in $, the payment on a leaf may differ from ``lam L``; infinite where that does not hold.
+
+    With ramps no hour has a phi of its own, so no region holds.
+    """
     region = leaf.region
+    if region is None or any(gen.ramp_mw_per_h is not None for gen in instance.transmission.gens):
+        return np.inf
+    numbers = (leaf.G, leaf.h, region.lam, region.base, region.slope, np.array([region.value]))
+    if not all(np.isfinite(part).all() for part in numbers):
+        return np.inf
     centre, radius = chebyshev(leaf, loads.box)
-    if region is None or radius <= 0:
+    if radius <= 0:
         return np.inf
     base = instance.base_mva
+    power = POWER * base
     hosts = sorted({feeder.host_bus for feeder in instance.feeders})
     at = [follower.row[i] for i in hosts]
     n, n_blocks = len(follower.native), len(follower.block_cost)
@@ -45,14 +55,14 @@ def region_error(
     net[:, 0] -= follower.native[:, hour]
     net[at, np.arange(1, len(hosts) + 1)] -= base
     extent = np.append(1.0, np.abs(loads.box).max(axis=1))
-    if np.abs(net @ np.diag(extent)).max() > POWER_MW:
+    if np.abs(net @ np.diag(extent)).max() > power:
         return np.inf
     flow = follower.flow @ theta
     limits = [pg, -pg, shed, spill, -flow, flow]
     room = [np.zeros(n_blocks), follower.block_width, np.zeros(n), np.zeros(n), follower.rate, follower.rate]
     slack = np.vstack(limits)
     slack[:, 0] += np.concatenate(room)
-    if _least(slack, leaf, loads.box) < -POWER_MW:
+    if _least(slack, leaf, loads.box, power) < -power:
         return np.inf
 
     penalties = instance.transmission.voll_per_mwh * shed + instance.transmission.spill_per_mwh * spill
@@ -65,14 +75,14 @@ def region_error(
     return error if error <= COST * max(abs(region.value), 1.0) else np.inf
 
 
-def _least(affine: Array, leaf: Leaf, box: Array) -> float:
-    """Least value over a leaf of rows ``a0 + a L``; a linear program only where the box settles nothing."""
+def _least(affine: Array, leaf: Leaf, box: Array, power: float) -> float:
+    """Least value over a leaf of rows ``a0 + a L``; a linear program only where the box leaves it open."""
     low = affine[:, 0] + np.where(
         affine[:, 1:] > 0, affine[:, 1:] * box[:, 0], affine[:, 1:] * box[:, 1]
     ).sum(axis=1)
     least = 0.0
-    for row in affine[low < -POWER_MW]:
-        found = linprog(row[1:], leaf.G, leaf.h, bounds=box, method="highs")
+    for row in affine[low < -power]:
+        found = linprog(row[1:], leaf.G, leaf.h, bounds=box, method="highs", options=TIGHT)
         least = min(least, row[0] + found.fun if found.status == 0 else -np.inf)
     return least
 
@@ -80,7 +90,7 @@ def _least(affine: Array, leaf: Leaf, box: Array) -> float:
 def explored_leaves(
     parts: tuple[Bounded, ...], trees: dict[int, tuple[Leaf, ...]]
 ) -> Iterator[tuple[int, Leaf]]:
-    """Every explored leaf that a part or a tree names, with its hour, once."""
+    """Every explored leaf that a part or a tree names, with its hour, once an hour."""
     seen = set()
     named = [
         (t, leaf)
@@ -89,8 +99,8 @@ def explored_leaves(
         for leaf in source[t]
     ]
     for t, leaf in named:
-        if leaf.region is not None and id(leaf) not in seen:
-            seen.add(id(leaf))
+        if leaf.region is not None and (t, id(leaf)) not in seen:
+            seen.add((t, id(leaf)))
             yield t, leaf
 
 

@@ -51,6 +51,8 @@ def test_the_checks_are_these(right):
         "cones",
         "integrality",
         "special ordered sets",
+        "losses",
+        "line ratings",
         "follower's balance",
         "follower's limits",
         "follower's dispatch is optimal",
@@ -93,19 +95,26 @@ def at_limit(solved, monkeypatch, share, name):
         own = Program.objective
         gone = value * max(abs(own(program, outcome.x)), 1.0)
         monkeypatch.setattr(Program, "objective", lambda self, x: own(self, x) + gone)
+    elif name == "losses":
+        monkeypatch.setattr(Schedule, "missing_losses_mva", lambda self: BASE * value)
+    elif name == "line ratings":
+        monkeypatch.setattr(Schedule, "overcurrent_mva", lambda self: BASE * value)
     else:
-        # The prices are held to 1e-8 of the follower's cost.
+        # The prices are held to 1e-8 of the follower's cost or of the leaders', whichever is less.
+        leaders = program.objective(outcome.x)
+        phi = 2 * leaders if name.endswith("leaders") else leaders / 2
         attribute, unit = {
             "follower's balance": ("imbalance_mw", BASE),
             "follower's limits": ("excess_mw", BASE),
-            "follower's dispatch is optimal": ("regret", 300.0),
-            "prices are dual optimal": ("price_regret", 300.0 * 1e-2),
+            "follower's dispatch is optimal": ("regret", phi),
+            "prices are dual optimal": ("price_regret", phi * 1e-2),
+            "prices are dual optimal for the leaders": ("price_regret", leaders * 1e-2),
         }[name]
         own = certificate.FollowerCheck
 
         def measured(*arguments):
             found = own(*arguments)
-            found.scale = 300.0
+            found.scale = phi
             setattr(found, attribute, unit * value)
             return found
 
@@ -119,10 +128,13 @@ LIMITS = [
     "boxes above",
     "cones",
     "integrality",
+    "losses",
+    "line ratings",
     "follower's balance",
     "follower's limits",
     "follower's dispatch is optimal",
     "prices are dual optimal",
+    "prices are dual optimal for the leaders",
     "objective",
 ]
 
@@ -135,8 +147,9 @@ def test_a_measure_within_its_limit_passes(solved, monkeypatch, name):
 @pytest.mark.parametrize("name", LIMITS)
 def test_a_measure_beyond_its_limit_is_an_error_and_named(solved, monkeypatch, name):
     found = at_limit(solved, monkeypatch, BEYOND, name)
-    assert name.removesuffix(" above") in failed(found) and found.status == "error"
-    assert name.removesuffix(" above") in found.message and found.message.startswith("failed: ")
+    check = name.removesuffix(" above").removesuffix(" for the leaders")
+    assert check in failed(found) and found.status == "error"
+    assert check in found.message and found.message.startswith("failed: ")
 
 
 @pytest.mark.parametrize(("share", "passes"), [(WITHIN, True), (BEYOND, False)])
@@ -231,6 +244,7 @@ def test_a_bound_above_the_objective_is_an_error(solved, right, share, passes):
     price = extract(problem, program, outcome.x).boundary_price
     misses = program.row_misses(outcome.x), program.box_misses(outcome.x), program.cone_misses(outcome.x)
     worth = problem.instance.base_mva * sum(miss.sum() for miss in misses) * np.abs(price).max()
+    assert worth < 1e-6 * problem.instance.base_mva * np.abs(price).sum()
     bound = right.objective + share * (1e-6 * abs(right.objective) + worth)
     found = certify(problem, program, replace(outcome, bound=bound), 1e-5)
     assert found.bound_by == "solver" and found.bound == bound
@@ -362,6 +376,19 @@ def test_a_point_that_misses_nothing_may_not_cost_less_than_its_bound(solved, ri
         monkeypatch.setattr(Program, name, lambda self, x: np.zeros(2))
     for share, passes in ((WITHIN, True), (BEYOND, False)):
         bound = right.objective + share * 1e-6 * abs(right.objective)
+        found = certify(problem, program, replace(outcome, bound=bound, parts=()), 1e-5)
+        assert ("bound below objective" not in failed(found)) == passes
+
+
+def test_what_many_small_misses_are_worth_ends_with_the_tolerance_at_each_adn_and_hour(
+    solved, right, monkeypatch
+):
+    problem, program, outcome = solved
+    monkeypatch.setattr(Program, "row_misses", lambda self, x: np.full(10**6, 9e-7))
+    price = extract(problem, program, outcome.x).boundary_price
+    worth = 1e-6 * problem.instance.base_mva * np.abs(price).sum()
+    for share, passes in ((WITHIN, True), (BEYOND, False)):
+        bound = right.objective + share * (1e-6 * abs(right.objective) + worth)
         found = certify(problem, program, replace(outcome, bound=bound, parts=()), 1e-5)
         assert ("bound below objective" not in failed(found)) == passes
 

@@ -708,6 +708,11 @@ def test_raising_a_fee_raises_what_pays_it_by_no_more_than_the_gaps(case, fee, b
     assert two.objective <= one.objective + by * paid1 + two.abs_gap + slack
 
 
+@pytest.mark.parametrize("fee", FEES)
+def test_every_fee_is_paid_in_one_of_the_cases(fee):
+    assert max(FEES[fee][1](solved(case)[1]) for case in FEE_CASES.values()) > 0.01
+
+
 @pytest.mark.parametrize("fee", ["local", "wheeling", "wear"])
 def test_a_prohibitive_fee_ends_what_is_voluntary(fee):
     """And it happened before: the test above is not about nothing."""

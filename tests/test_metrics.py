@@ -92,6 +92,37 @@ def test_slack_of_the_cones_is_energy_in_mwh(point):
     assert extract(problem, program, x).phantom_losses_mwh() == pytest.approx(expected, **CLOSE)
 
 
+def test_what_a_branch_loses_too_little_and_carries_too_much_are_in_mva(point):
+    """Of every branch and hour, in ohm, kA and kV; the random point misses losses and ratings somewhere."""
+    problem, program, x = point
+    missing, beyond = [], []
+    for d, b in problem.m.feeder.items():
+        feeder = CASE.feeders[d]
+        for (j, t), current in b.l.items():
+            i = PARENT[d][j]
+            line = branch(feeder, i, j)
+            v = (feeder.v_root if i == feeder.root_bus else b.v[i, t].value ** 0.5) * feeder.base_kv
+            s = BASE**2 * (b.P[j, t].value ** 2 + b.Q[j, t].value ** 2)
+            squared_ka = current.value * (BASE / feeder.base_kv) ** 2
+            missing.append(np.hypot(line.br_r_ohm, line.br_x_ohm) * (s / v**2 - squared_ka))
+            beyond.append(feeder.base_kv * squared_ka**0.5 - line.rate_a_mva)
+    found = extract(problem, program, x)
+    assert found.missing_losses_mva() == pytest.approx(max(*missing, 0.0), **CLOSE)
+    assert found.overcurrent_mva() == pytest.approx(max(*beyond, 0.0), **CLOSE)
+    assert found.missing_losses_mva() > 0
+
+
+@pytest.mark.parametrize("beyond", [0.01, -0.01])
+def test_a_current_is_held_against_its_own_rating(point, beyond):
+    problem, program, x = point
+    x = x.copy()
+    for d, b in problem.m.feeder.items():
+        ratings = [branch(CASE.feeders[d], i, j).rate_a_mva for j, i in PARENT[d].items()]
+        x[program.column(b.l.name)] = np.repeat([((rate + beyond) / BASE) ** 2 for rate in ratings], HOURS)
+    expected = pytest.approx(max(beyond, 0.0), abs=1e-12)
+    assert extract(problem, program, x).overcurrent_mva() == expected
+
+
 def test_the_table_has_one_line_an_adn_and_hour(point):
     problem, program, x = point
     m, lines = problem.m, table(extract(problem, program, x))

@@ -111,16 +111,35 @@ def test_a_program_without_cones_violates_none_and_with_them_the_worst_counts():
     m.cost = pyo.Objective(expr=m.x)
     program = compile_model(m)
     assert program.cone_misses(np.array([9.0, 9.0])).size == 0
-    # 3 + 8 = 11 is 10 too much, in units of the row's largest coefficient.
-    assert program.row_misses(np.array([3.0, 4.0])) == pytest.approx([5.0])
-    assert program.violation(np.array([3.0, 4.0])) == pytest.approx(5.0)
+    # 3 + 8 = 11 is 10 too much.
+    assert program.row_misses(np.array([3.0, 4.0])) == pytest.approx([10.0])
+    assert program.violation(np.array([3.0, 4.0])) == pytest.approx(10.0)
     m.disc = pyo.Constraint(expr=m.x**2 + m.y**2 <= 4)
     m.strip = pyo.Constraint(expr=m.x**2 <= 1)
     program = compile_model(m)
     assert program.cone_misses(np.array([3.0, 4.0])) == pytest.approx([3.0, 2.0])
-    assert program.violation(np.array([3.0, 4.0])) == pytest.approx(5.0)
+    assert program.violation(np.array([3.0, 4.0])) == pytest.approx(10.0)
     assert program.box_misses(np.array([-2.0, 9.5])) == pytest.approx([2.0, 0.5])
     assert program.violation(np.array([1.0, 0.0])) == 0.0
+
+
+def test_rows_of_the_follower_and_its_conditions_count_in_units_of_their_largest_coefficient():
+    m = pyo.ConcreteModel()
+    m.x, m.y = pyo.Var(bounds=(0, 9)), pyo.Var(bounds=(0, 9))
+    m.follower, m.complementarity, m.feeder = pyo.Block(), pyo.Block(), pyo.Block()
+    m.follower.flow = pyo.Constraint(expr=4 * m.x - 2 * m.y == 0)
+    m.follower.small = pyo.Constraint(expr=0.5 * m.x <= 0)
+    m.complementarity.product = pyo.Constraint(expr=m.x + 8 * m.x * m.y <= 0)
+    m.feeder.balance = pyo.Constraint(expr=4 * m.x - 2 * m.y == 0)
+    m.cost = pyo.Objective(expr=m.x)
+    program = compile_model(m)
+    misses = dict(zip(program.rows, program.row_misses(np.array([1.0, 1.0])), strict=True))
+    assert misses == {
+        "follower.flow": pytest.approx(0.5),
+        "follower.small": pytest.approx(0.5),
+        "complementarity.product": pytest.approx(9 / 8),
+        "feeder.balance": pytest.approx(2.0),
+    }
 
 
 def test_an_expression_that_is_not_affine_has_no_coefficients():
