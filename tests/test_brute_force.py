@@ -3,12 +3,13 @@
 import functools
 import importlib.util
 import math
+from collections import Counter
 
 import brute_force
 import numpy as np
 import pytest
 from follower_lp import follower_lp
-from hypothesis import Phase, example, given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from small_cases import small_instance
 
@@ -37,7 +38,7 @@ if importlib.util.find_spec("pyscipopt"):
 # methods must also certify every case; a longer campaign counts what they leave open.
 OWN = ("auto", "highs")
 # Shards run in parallel; each draws seeds of its own.
-SHARDS = 6
+SHARDS, DRAWS = 6, 6
 STOPPED_EARLY = (2008, 2016, 2018, 2024, 2030)
 ONCE_FAILED = {
     36: "a network of one bus has no lines: KeyError",
@@ -130,18 +131,19 @@ def test_a_solver_that_stops_early_gives_its_bound_and_not_its_point(mode, metho
 
 @pytest.mark.parametrize("shard", range(SHARDS))
 def test_every_mode_and_method_finds_the_enumerated_optimum(shard):
-    certified = []
+    solved: Counter[str] = Counter()
 
-    @settings(max_examples=5, derandomize=True, deadline=None, phases=[Phase.explicit, Phase.generate])
+    @settings(max_examples=DRAWS, derandomize=True, deadline=None, phases=[Phase.generate])
     @given(st.integers(1000, 10**9))
-    @example(1000)
     def compare(seed):
         told = check(seed * SHARDS + shard)
         assert_own_certify(seed * SHARDS + shard, told)
-        certified.append(sum(status == "certified" for status in told.values()))
+        solved.update(name for name, status in told.items() if status in ("certified", "infeasible"))
 
     compare()
-    assert len(certified) >= 5 and sum(certified) >= 5
+    # Others may run out of time on a busy machine now and then, none may live on its errors.
+    assert solved.keys() == {f"{method} {mode}" for mode, method in RUNS}
+    assert min(solved.values()) >= DRAWS - 2, solved
 
 
 @pytest.mark.parametrize("seed", range(8))
