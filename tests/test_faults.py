@@ -24,6 +24,7 @@ import pytest
 import benchmarks.sweep
 import reports.page
 import tso_dso
+from benchmarks import guard
 from benchmarks.records import Row, Spec
 from benchmarks.sweep import sweep
 from generators import Options
@@ -311,6 +312,18 @@ def test_no_process_and_no_scratch_folder_outlives_a_killed_sweep(tmp_path):
         assert not any(map(is_alive, pids)) and not scratch.exists()
     (row,) = rows_in(tmp_path / "results")  # that of the run which had ended
     assert row.n_adns == 1
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_guard_whose_sweep_died_before_it_looked_starts_no_worker(is_there, tmp_path):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    sweep_id = os.getpid() if is_there else os.getppid()  # that of a process which is not the guard's parent
+    deed = "open('started', 'w')"
+    words = [*PYTHON, guard.__file__, str(sweep_id), str(scratch), "1000000000", *PYTHON, "-c", deed]
+    subprocess.run(words, cwd=tmp_path, check=True, timeout=60)
+    assert (tmp_path / "started").exists() == is_there
+    assert not scratch.exists()
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
@@ -636,6 +649,11 @@ sys.exit("enough")""",
         "memory_limit",
         "of 150 MB",
         DAEMON.format(deed="eaten = b'x' * 300_000_000; time.sleep(60)") + "time.sleep(60)",
+    ),
+    "eats through a child": (
+        "memory_limit",
+        "of 150 MB",
+        "if os.fork() == 0: eaten = b'x' * 300_000_000\ntime.sleep(60)",
     ),
     "was beyond the limit before it was seen": (
         "memory_limit",

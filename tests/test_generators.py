@@ -6,7 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from generators import Options, instance, profiles
+from generators import Options, adn, instance, profiles
 from generators.ieee import case30, case33
 from generators.placement import electrical_distance, hosts, partners
 from model.data import InputError, Instance
@@ -247,6 +247,20 @@ def test_clear_sky_follows_the_sun():
     assert hour[output > 0][-1] == pytest.approx(12 + half_day, abs=0.06)
     assert 0.8 < output.max() < 0.9
     assert profiles.clear_sky(np.array([10.0])) == pytest.approx(profiles.clear_sky(np.array([14.0])))
+
+
+def test_sun_and_loads_are_taken_at_the_middle_of_the_hour(monkeypatch):
+    """Without what is drawn, the sun is symmetric about 12:00 and commerce, open 8 to 17 h, about 12:30."""
+    for drawn in ("SOLAR_SHIFT_H", "CLOUD_DEPTH", "SHIFT_H", "BUS_SHIFT_H"):
+        monkeypatch.setattr(adn, drawn, (0, 0))
+    monkeypatch.setattr(adn, "NOISE", (1, 1))
+    monkeypatch.setattr(adn, "COMMERCIAL_SHARE", (1, 1))
+    monkeypatch.setattr(adn, "BUS_SHARE_SPREAD", 0)
+    feeder = adn.adn(0, seed=0, host_bus=8, options=Options())
+    sun, load = pv_mw(feeder), load_mw(feeder)
+    watts = 1e-6 * len(feeder.buses)  # every bus is rounded
+    assert sun.max() > 1 and sun == pytest.approx(sun[::-1], abs=watts)  # 0:30 is as far from noon as 23:30
+    assert np.ptp(load) > 1 and load[1:] == pytest.approx(load[:0:-1], abs=watts)  # 1:30 as 23:30
 
 
 def test_clouds_are_a_correlated_factor():

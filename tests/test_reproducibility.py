@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks import bench_growth, sizes
 from benchmarks.records import Settings
 from benchmarks.runner import PACKAGES, Recorder, facts_of, order_of
 from generators import adn, instance, placement
@@ -97,6 +98,13 @@ def test_an_instance_is_what_it_was(n_adns, options, digest):
 def test_an_instance_is_the_same_in_every_process(environment):
     """Whatever the order of hashes, the locale, the clock, the threads and the processor's own functions."""
     assert run(environment)["digests"] == [digest for *_, digest in PINNED]
+
+
+@pytest.mark.parametrize("partners", sizes.PARTNERS)
+def test_the_asv_suite_measures_the_instance_that_it_names(partners):
+    case = bench_growth.case_of(7, partners)
+    assert (case.n_adns, case.seed, case.partners) == (7, sizes.SEED, partners)
+    assert len(case.arcs) == {"nearest:4": 2 * (0 + 1 + 2 + 3 + 3 * 4), "complete": 7 * 6}[partners]
 
 
 class Shaken:

@@ -11,11 +11,16 @@ import numpy as np
 import psutil
 import pytest
 
-from benchmarks import runner
-from benchmarks.records import Row, Spec
+import benchmarks.sweep
+from benchmarks import runner, sizes
+from benchmarks.records import Row, Settings, Spec, identify
 from benchmarks.sweep import commits, in_order, sweep
-from generators import Options
+from generators import Options, instance
+from model.certificate import Certificate
+from model.counts import coefficients, predict
 from model.data import InputError
+from model.outcome import Outcome
+from model.schemes import build
 
 # Behaves by the number of ADNs, so that one sweep meets every kind of child.
 CHILD = """
@@ -48,6 +53,12 @@ with open(sys.argv[1], "a") as facts:
             os.kill(os.getpid(), signal.SIGSEGV)
         case 7:
             tell(status="skipped", message="mode: got 'sos1'; allowed: big_m", done=True)
+        case 8:
+            for phase in ("compile", "solve", "certify"):
+                tell(phase=phase)
+                tell(progress="at work")
+            time.sleep(0.5)  # so that the sweep looks at the clock before the end is told
+            tell(status="certified", done=True)
 """
 
 
@@ -97,6 +108,23 @@ def test_a_hanging_run_is_ended_with_its_descendants(tmp_path, worker):
     assert not psutil.pid_exists(grandchild) or psutil.Process(grandchild).status() == psutil.STATUS_ZOMBIE
 
 
+def test_the_time_limit_is_that_of_each_phase_not_of_the_run(tmp_path, worker, monkeypatch):
+    ahead_s = 0.0
+
+    def watch(spec, news):
+        nonlocal ahead_s
+        if "progress" in news:
+            ahead_s += 0.8 * (100 + 20)
+
+    class Clock:
+        monotonic = staticmethod(lambda: time.monotonic() + ahead_s)
+
+    monkeypatch.setattr(benchmarks.sweep, "time", Clock)
+    (row,) = sweep([spec(8, time_limit=100)], tmp_path, watch, worker, grace_s=20)
+    assert row.status == "certified", row.message
+    assert ahead_s > 2 * (100 + 20)
+
+
 def test_a_run_that_eats_the_memory_is_ended(tmp_path, worker):
     row = run_one(4, tmp_path, worker, time_limit=30)
     assert row.status == "memory_limit" and "of 200 MB" in row.message
@@ -132,6 +160,16 @@ def test_a_raised_limit_is_another_run_and_other_fields_too():
     ]
     assert len({s.run_id for s in [base, *others]}) == 5
     assert spec(1).run_id == base.run_id
+
+
+def test_another_version_of_what_is_measured_is_another_run(monkeypatch):
+    def names() -> set[str]:
+        return {spec(1).run_id, identify(64 * "a", Settings())}
+
+    before = names()
+    assert names() == before
+    monkeypatch.setattr(sizes, "VERSION", f"{sizes.VERSION}.1")
+    assert len(before | names()) == 4
 
 
 def test_order_takes_every_size_before_the_next_seed():
@@ -197,6 +235,33 @@ def test_the_runner_as_a_command_reports_a_refusal(tmp_path):
     subprocess.run(command, input=order.model_dump_json().encode(), check=True, cwd=Path(__file__).parents[1])
     last = json.loads(facts.read_text().splitlines()[-1])
     assert last["status"] == "skipped" and last["message"].startswith("method: got 'abacus'")
+
+
+def test_every_setting_reaches_what_it_sets(monkeypatch):
+    arrived = {}
+
+    def note_and_build(case, scheme="dso-led", mode="big_m"):
+        arrived.update(scheme=scheme, mode=mode)
+        return build(case, mode=mode)
+
+    def note(problem, program, method="auto", gap=1e-3, time_limit_s=600.0, progress=None):
+        arrived.update(method=method, gap=gap, time_limit=time_limit_s)
+        return Outcome("error")
+
+    def note_and_certify(problem, program, outcome, gap=1e-3):
+        arrived.update(certified_gap=gap)
+        return Certificate("error", "")
+
+    monkeypatch.setattr("model.schemes.build", note_and_build)
+    monkeypatch.setattr("model.solvers.solve", note)
+    monkeypatch.setattr("model.certificate.certify", note_and_certify)
+    # Nothing here is the default, and the stubs take names that are not registered.
+    settings = Settings(scheme="a scheme", mode="sos1", method="a method", gap=0.125, time_limit=77)
+    case, recorder = instance(1, hours=1), runner.Recorder()
+    runner.measure(case, settings, recorder)
+    assert arrived == settings.model_dump() | {"certified_gap": settings.gap}
+    assert recorder.facts["predicted"] == predict(case, "sos1") != predict(case, "big_m")
+    assert recorder.facts["coefficients"] == coefficients(case, "sos1") != coefficients(case, "big_m")
 
 
 @pytest.mark.parametrize(("failure", "status", "message"), [
