@@ -29,6 +29,7 @@ MONEY_ROUNDING = 1e-10
 # prices is multiplied on its way to the leaders' cost where a limit of the follower only just does not bind.
 # The dispatch does not enter that cost.
 PRICES = 1e-8
+POINTLESS = ("infeasible", "time_limit", "memory_limit")  # what may be said where there is no point
 ROUNDING = 1e-12  # of a bound computed twice, relative to it
 # Slack cones that lose less than this part of the physical losses leave a power flow as it is.
 EXACT = 1e-3
@@ -87,7 +88,7 @@ def certify(problem: Problem, program: Program, outcome: Outcome, gap: float = 1
     bound, bound_by = _best_bound(problem, program, outcome)
     multipliers = Check("multiplier bounds", shortfall(problem, program), ROUNDING)
     if outcome.x is None:
-        status = "error" if outcome.status == "solved" or not multipliers.passed else outcome.status
+        status = outcome.status if outcome.status in POINTLESS and multipliers.passed else "error"
         if status == "infeasible":
             proven = bound is not None and bound > program.most_cost
             bound, bound_by = None, bound_by if proven else "solver"
@@ -96,7 +97,7 @@ def certify(problem: Problem, program: Program, outcome: Outcome, gap: float = 1
             status, message, (multipliers,), bound=bound, bound_by=bound_by, coupling=problem.coupling
         )
     x = outcome.x
-    if x.shape != program.c.shape or not np.isfinite(x).all():
+    if x.shape != program.c.shape or not np.isrealobj(x) or not np.isfinite(x).all():
         message = "failed: finite point"
         return Certificate("error", message, bound=bound, bound_by=bound_by, coupling=problem.coupling)
     schedule = extract(problem, program, x)

@@ -2,9 +2,9 @@
 
 A bound proven in parts holds if (1) the parts together cover every load, and (2) on every explored
 leaf the payment is what its region says. For (2) the region's dispatch, affine in the load, must be
-feasible on the whole leaf and cost what the region's plane says: then phi is at most the plane
-there. If phi, solved apart, also equals the plane at a point inside the leaf, then, phi being convex,
-it equals it on the whole leaf, and its gradient, the price, is the region's.
+feasible on the whole leaf and cost what the region's plane says, and its prices must have multipliers
+that are zero wherever the dispatch leaves a limit: then both are optimal on the whole leaf. That phi is near
+the plane would not do: a price may change within what a tolerance of phi, which counts native load, hides.
 """
 
 from collections.abc import Iterator
@@ -15,13 +15,15 @@ from scipy.optimize import linprog
 from model.data import Instance
 from model.follower_check import TIGHT, FollowerRestated
 from model.outcome import Bounded
-from model.price_hull import HourLoads, Leaf, chebyshev
+from model.price_hull import HourLoads, Leaf
 
 Array = np.ndarray
 
-# How far a region may be from the truth: dispatch in per unit, cost relative to the hour's cost. Regions come
-# from a basis and miss by 1e-16; at the edge of a leaf more than rounding could hide a cheaper price.
+# How far a region may be from the truth: dispatch in per unit, prices relative to the largest, cost relative
+# to the hour's cost. Regions come from a basis and miss by 1e-16; at the edge of a leaf more than rounding
+# could hide a cheaper price. What the cost misses is subtracted from the bound.
 POWER = 1e-9
+PRICE = 1e-9
 COST = 1e-8
 
 
@@ -37,9 +39,6 @@ def region_error(
         return np.inf
     numbers = (leaf.G, leaf.h, region.lam, region.base, region.slope, np.array([region.value]))
     if not all(np.isfinite(part).all() for part in numbers):
-        return np.inf
-    centre, radius = chebyshev(leaf, loads.box)
-    if radius <= 0:
         return np.inf
     base = instance.base_mva
     power = POWER * base
@@ -68,11 +67,49 @@ def region_error(
     penalties = instance.transmission.voll_per_mwh * shed + instance.transmission.spill_per_mwh * spill
     cost = follower.block_cost @ pg + penalties.sum(axis=0)
     difference = float(np.abs(cost - np.append(region.value, region.lam)) @ extent)
-    load = follower.native[:, [hour]].copy()
-    load[at, 0] += base * centre
-    inside = abs(follower.optimal_cost(load) - region.value - float(region.lam @ centre))
-    error = difference + inside
+    # A limit that the dispatch never leaves may have a multiplier.
+    held = np.abs(slack) @ extent <= power
+    missed = _price_error(follower, at, region.lam / base, held)
+    if missed > PRICE * max(float(np.abs(region.lam).max()) / base, 1.0):
+        return np.inf
+    error = difference + missed * float(follower.block_width.sum() + np.abs(follower.native[:, hour]).sum())
     return error if error <= COST * max(abs(region.value), 1.0) else np.inf
+
+
+def _price_error(follower: FollowerRestated, at: list[int], lam: Array, held: Array) -> float:
+    """By how much, in $/MWh, the best multipliers with prices ``lam`` at the hosts miss optimality.
+
+    ``held``: where the dispatch is always at its limit: blocks at zero and at their width, no shedding, no
+    spillage, flows at their rating forwards and backwards. Columns of the linear program: the prices of all
+    buses, the multipliers of every line's two directions, the error.
+    """
+    net, n, n_lines = follower.net, len(follower.native), len(follower.rate)
+    n_blocks = len(follower.block_cost)
+    kinds = np.split(held, np.cumsum([n_blocks, n_blocks, n, n, n_lines]))
+    idle, full, no_shed, no_spill, forwards, backwards = kinds
+    cost, voll, spill = follower.block_cost, np.full(n, net.voll_per_mwh), np.full(n, net.spill_per_mwh)
+    of_block, of_bus = follower.at.T.toarray(), np.eye(n)
+    # Rows "price at most": no more than another MW of a block would cost, and so on.
+    most = np.vstack(
+        [of_block[~full], -of_block[~idle], of_bus, -of_bus[~no_shed], -of_bus, of_bus[~no_spill]]
+    )
+    limit = [cost[~full], -cost[~idle], voll, -voll[~no_shed], spill, -spill[~no_spill]]
+    flow = follower.flow.toarray()
+    angle = np.hstack([follower.outflow.T.toarray(), flow.T, -flow.T])[np.arange(n) != follower.ref]
+    given = dict(zip(at, lam, strict=True))
+    bounds = [(given.get(i), given.get(i)) for i in range(n)]
+    bounds += [(0.0, None if may else 0.0) for may in (*forwards, *backwards)] + [(0.0, None)]
+    found = linprog(
+        np.append(np.zeros(n + 2 * n_lines), 1.0),
+        np.hstack([most, np.zeros((len(most), 2 * n_lines)), -np.ones((len(most), 1))]),
+        np.concatenate(limit),
+        np.hstack([angle / np.abs(flow).max(initial=1.0), np.zeros((n - 1, 1))]),
+        np.zeros(n - 1),
+        bounds=bounds,
+        method="highs",
+        options=TIGHT,
+    )
+    return float(found.fun) if found.status == 0 else np.inf
 
 
 def _least(affine: Array, leaf: Leaf, box: Array, power: float) -> float:

@@ -217,6 +217,28 @@ def test_a_price_beyond_its_region_is_seen_however_small_the_base():
     proves_nothing(forged(problem, program, x, {0: (leaf,)}), truth)
 
 
+def test_a_dispatch_a_little_too_dear_proves_no_price():
+    """1 TW of native load: of its cost, 1e-8 are worth more than the kink that the dear dispatch hides."""
+    native, beyond, least = 1e6, 5e-4, taken()
+    problem, program, x, truth = without_sun(
+        lambda up: case(
+            adn(pv=sun((0.0006 * up,))),
+            ((native,),),
+            blocks=((native + least - 0.0006 + beyond, 10.0), (1e6, 50.0)),
+        )
+    )
+    low = float(loads(problem, program)[0].box[0, 0])
+    served = native / 10.0 + low  # by unit 1 whatever the load, the rest by unit 2
+    leaf = everywhere(500.0, 100.0 * served - 500.0 * low, [served, -low, 0, 0], [0, 1, 0, 0])
+    proves_nothing(forged(problem, program, x, {0: (leaf,)}), truth)
+
+
+@pytest.mark.parametrize("word", ["certified", "gap_limit", "solved"])
+def test_without_a_point_nothing_is_certified(word):
+    problem = build(case(adn(), ((9.0,),)), mode="big_m")
+    assert certify(problem, compile_model(problem.m), Outcome(word), GAP).status == "error"
+
+
 @pytest.mark.parametrize("large", [1e308, np.inf, -np.inf, np.nan])
 def test_dual_vectors_that_overflow_prove_nothing(large):
     """The least of several bounds would pass over one that is no number."""
@@ -235,7 +257,7 @@ def test_dual_vectors_that_overflow_prove_nothing(large):
 
 def test_a_point_of_another_shape_is_no_point():
     problem, program, outcome, _ = solved(case(adn(), ((9.0,),)))
-    for x in (outcome.x[:-1], np.append(outcome.x, 0.0), outcome.x[:, None]):
+    for x in (outcome.x[:-1], np.append(outcome.x, 0.0), outcome.x[:, None], outcome.x + 0j):
         found = certify(problem, program, replace(outcome, x=x), GAP)
         assert found.status == "error" and found.message == "failed: finite point"
 
