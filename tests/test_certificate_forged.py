@@ -218,13 +218,13 @@ def test_a_price_beyond_its_region_is_seen_however_small_the_base():
 
 
 def test_a_dispatch_a_little_too_dear_proves_no_price():
-    """1 TW of native load: of its cost, 1e-8 are worth more than the kink that the dear dispatch hides."""
-    native, beyond, least = 1e6, 5e-4, taken()
+    """10 GW of native load: 1e-8 of its cost are more than 20 W at 40 $/MWh, by which this is too dear."""
+    native, beyond, least = 1e4, 2e-5, taken(ohm=1e-4)
     problem, program, x, truth = without_sun(
         lambda up: case(
-            adn(pv=sun((0.0006 * up,))),
+            adn(ohm=1e-4, pv=sun((0.0006 * up,))),
             ((native,),),
-            blocks=((native + least - 0.0006 + beyond, 10.0), (1e6, 50.0)),
+            blocks=((native + least - 0.0006 + beyond, 10.0), (1e4, 50.0)),
         )
     )
     low = float(loads(problem, program)[0].box[0, 0])
