@@ -1,10 +1,12 @@
 """The safe bound on programs whose optimum is known exactly."""
 
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
 import pyomo.environ as pyo
 import pytest
+from scipy.sparse import csr_array
 
 from model.bounds import project_to_cones, safe_bound
 from model.program import compile_model
@@ -54,26 +56,60 @@ def test_projection_lands_inside_and_moves_only_heads():
         assert (inside[first + 1 : last] == z[first + 1 : last]).all()
 
 
+def boxed_program(rng, row_sizes, cost):
+    """A linear program of 12 columns in boxes far from round numbers, one row of each size."""
+    m = pyo.ConcreteModel()
+    m.x = pyo.Var(range(12), bounds=(-1e3 / 7, 1e6 / 3))
+    m.rows = pyo.ConstraintList()
+    for size in row_sizes:
+        m.rows.add(sum(size * rng.normal() * m.x[i] for i in m.x) >= size * rng.normal())
+    m.cost = pyo.Objective(expr=sum(rng.normal() * cost * m.x[i] for i in m.x))
+    return compile_model(m)
+
+
+def exact_bound(program, y, z):
+    """The bound in rational arithmetic; y is not negative, and z lies in the cones."""
+    A, cone_A = (
+        [[Fraction(v) for v in row] for row in part.toarray()] for part in (program.A, program.cone_A)
+    )
+    y, z = [Fraction(v) for v in y], [Fraction(v) for v in z]
+    exact = Fraction(program.c0) + sum(a * Fraction(b) for a, b in zip(y, program.row_lower, strict=True))
+    exact -= sum(a * Fraction(b) for a, b in zip(z, program.cone_b, strict=True))
+    for j, c in enumerate(program.c):
+        reduced = Fraction(c) - sum(row[j] * a for row, a in zip(A, y, strict=True))
+        reduced -= sum(row[j] * a for row, a in zip(cone_A, z, strict=True))
+        exact += min(reduced * Fraction(program.lower[j]), reduced * Fraction(program.upper[j]))
+    return exact
+
+
 @pytest.mark.parametrize("seed", range(30))
 def test_rounding_never_lifts_the_bound_above_its_exact_value(seed):
     """The same bound in rational arithmetic is never below what floating point says."""
     rng = np.random.default_rng(seed)
-    m = pyo.ConcreteModel()
-    n = 12
-    m.x = pyo.Var(range(n), bounds=(-1e3 / 7, 1e6 / 3))
-    m.rows = pyo.ConstraintList()
-    for _ in range(8):
-        size = 10.0 ** rng.integers(-4, 7)
-        m.rows.add(sum(size * rng.normal() * m.x[i] for i in range(n)) >= size * rng.normal())
-    m.cost = pyo.Objective(expr=sum(rng.normal() * 1e5 * m.x[i] for i in range(n)))
-    program = compile_model(m)
+    program = boxed_program(rng, 10.0 ** rng.integers(-4, 7, 8), 1e5)
     y = np.abs(rng.normal(size=8)) * 10.0 ** rng.integers(-3, 4, 8)
-    found = safe_bound(program, y, np.zeros(0))
-
-    A = [[Fraction(v) for v in row] for row in program.A.toarray()]
-    exact = sum(Fraction(a) * Fraction(b) for a, b in zip(y, program.row_lower, strict=True))
-    for j in range(n):
-        reduced = Fraction(program.c[j]) - sum(A[i][j] * Fraction(y[i]) for i in range(8))
-        exact += min(reduced * Fraction(program.lower[j]), reduced * Fraction(program.upper[j]))
+    found, exact = safe_bound(program, y, np.zeros(0)), exact_bound(program, y, [])
     assert Fraction(found) <= exact
     assert float(exact) - found <= 1e-9 * max(1.0, abs(float(exact)))
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_rounding_in_cones_never_lifts_the_bound_above_its_exact_value(seed):
+    """Two cones share their tails and their duals cancel there: of large terms only rounding is left."""
+    rng = np.random.default_rng(seed)
+    tails, heads = 1e6 * rng.normal(size=(4, 12)), rng.normal(size=(2, 12))
+    program = replace(
+        boxed_program(rng, [1.0, 1.0], 1.0),
+        cone_A=csr_array(np.vstack([heads[:1], tails, heads[1:], tails])),
+        cone_b=1e3 * rng.normal(size=10),
+        cone_dims=np.array([5, 5]),
+    )
+    y, tail = np.abs(rng.normal(size=2)), rng.normal(size=4)
+    outside = np.concatenate([[0.0], tail, [-1.0], -tail])
+    z = project_to_cones(outside, program.cone_dims)
+    for head, *rest in (map(Fraction, z[:5]), map(Fraction, z[5:])):
+        assert head > 0 and head**2 >= sum(v**2 for v in rest)
+    found, exact = safe_bound(program, y, outside), exact_bound(program, y, z)
+    assert Fraction(found) <= exact
+    terms = (abs(program.cone_A).T @ np.abs(z)) @ np.maximum(np.abs(program.lower), program.upper)
+    assert float(exact) - found <= 1e-13 * terms

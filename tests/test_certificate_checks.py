@@ -276,6 +276,27 @@ def test_without_a_point_the_status_is_the_outcomes_and_the_bound_stays(solved, 
     assert (found.status, found.message, found.bound) == ("error", "failed: finite point", right.bound)
 
 
+@pytest.mark.parametrize(("beyond", "bound_by"), [(-0.01, "solver"), (0.01, "safe")])
+def test_infeasible_is_proven_by_a_bound_above_the_cost_of_every_point(solved, monkeypatch, beyond, bound_by):
+    """A bound above some costs, or above the constant alone, proves nothing."""
+    problem, program, outcome = solved
+    most = program.c0 + sum(
+        max(c * low, c * up) for c, low, up in zip(program.c, program.lower, program.upper, strict=True)
+    )
+    assert most > program.c0 + 1
+    monkeypatch.setattr(certificate, "_bound_of_parts", lambda *arguments: most + beyond)
+    claimed = replace(outcome, x=None, status="infeasible")
+    found = certify(problem, program, claimed, 1e-5)
+    assert (found.status, found.bound, found.bound_by) == ("infeasible", None, bound_by)
+
+
+def test_a_feasible_case_called_infeasible_rests_on_the_solvers_word(solved, right):
+    problem, program, outcome = solved
+    found = certify(problem, program, replace(outcome, x=None, status="infeasible"), 1e-5)
+    assert right.bound > program.c0, "else this bound is no test of the constant"
+    assert (found.status, found.bound, found.bound_by) == ("infeasible", None, "solver")
+
+
 def test_plain_data_keeps_every_field_and_each_verdict(right):
     data = right.to_dict()
     assert data["status"] == "certified" and data["bound"] == right.bound
@@ -328,6 +349,26 @@ def test_the_bound_of_parts_is_the_least_of_them_less_what_regions_miss(solved, 
     expected = sum(0.01 * (t + 1) for t in seen)
     assert set(seen) == set(outcome.trees) and expected > 0
     assert found.bound == pytest.approx(bound_by_hand(solved, expected), rel=1e-9)
+
+
+@pytest.mark.parametrize("phi", [300.0, 0.0])
+def test_the_cost_of_native_load_has_a_margin_for_what_a_linear_program_leaves(solved, monkeypatch, phi):
+    """Found too small it would raise every payment, and with it the bound."""
+    problem, program, outcome = solved
+    given = []
+
+    def noted(own, compiled, native_cost):
+        given.append(native_cost)
+        return hour_loads(own, compiled, native_cost)
+
+    found = phi - WITHIN * 1e-10 * max(phi, 1.0)
+    monkeypatch.setattr(FollowerRestated, "optimal_cost", lambda self, *loads: found)
+    monkeypatch.setattr(certificate, "hour_loads", noted)
+    monkeypatch.setattr(certificate, "region_error", lambda *arguments: 0.0)
+    assert math.isfinite(certificate._bound_of_parts(problem, program, outcome))
+    (costs,) = given
+    assert set(costs) == {0, 1, 2}
+    assert all(0 <= cost - phi < 0.1 * (phi - found) for cost in costs.values())
 
 
 def test_every_part_counts(solved, monkeypatch):

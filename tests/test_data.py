@@ -86,6 +86,11 @@ BAD = {
         "transmission.gens[1].blocks",
         "45.0",
     ),
+    "as dear as lost load": (
+        _set(["transmission", "voll_per_mwh"], 45.0),
+        "transmission.gens[1].blocks",
+        "45.0",
+    ),
     "settlement": (_set(["settlement"], "barter"), "settlement", "'barter'"),
     "root voltage": (_set(["feeders", 0, "v_root"], 2.0), "feeders[0].v_root", "2.0"),
     "a field too many": (_set(["colour"], "red"), "colour", "'red'"),
@@ -158,6 +163,15 @@ def test_a_divisor_too_small_is_refused_with_its_floor(path, value, floor):
     assert error.value.field.endswith(path[-1]) and error.value.value == value
     words, number = error.value.allowed.rsplit(" ", 1)
     assert (words, float(number)) == ("greater than or equal to", floor)
+
+
+@pytest.mark.parametrize("field", ["efficiency_charge", "efficiency_discharge"])
+def test_a_battery_may_be_without_losses_and_never_makes_energy(field):
+    path = ["feeders", 0, "bess", 0, field]
+    assert getattr(Instance.from_json(broken(_set(path, 1.0))).feeders[0].bess[0], field) == 1.0
+    for gain in (math.nextafter(1.0, 2.0), 1.2):
+        with pytest.raises(InputError, match=f"{field}: got {gain}; allowed: less than or equal to 1"):
+            Instance.from_json(broken(_set(path, gain)))
 
 
 @pytest.mark.parametrize(("field", "value"), [("base_mva", 1e6), ("base_mva", 1e-4)])

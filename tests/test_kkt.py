@@ -230,12 +230,14 @@ def test_shedding_and_spillage_have_the_boxes_that_the_docstring_derives(natural
 
 @pytest.mark.parametrize("ref_bus", [2, 5, 9])
 @pytest.mark.parametrize("detour", [False, True])
-def test_the_box_of_an_angle_is_its_largest_value_within_the_ratings(detour, ref_bus):
+@pytest.mark.parametrize("order", [1, -1], ids=["tighter first", "slacker first"])
+def test_the_box_of_an_angle_is_its_largest_value_within_the_ratings(order, detour, ref_bus):
     """By linear programming over all angles: the shortest path is the dual of this."""
     case = uneven()
-    lines = list(case.transmission.branches[::-1])  # the slacker of two parallel lines first
+    lines = list(case.transmission.branches)
     if detour:  # the direct line to bus 9 allows more than the way round
-        lines[2] = lines[2].model_copy(update={"rate_a_mw": 30.0})
+        lines[1] = lines[1].model_copy(update={"rate_a_mw": 30.0})
+    lines = lines[::order]  # of two parallel lines, the one that binds comes before or after the other
     net = case.transmission.model_copy(update={"branches": tuple(lines), "ref_bus": ref_bus})
     m = build(case.model_copy(update={"transmission": net})).m
     f = m.follower

@@ -82,6 +82,25 @@ def test_redundant_boxes_are_not_enforced_and_others_are():
     assert program.enforced_upper.tolist() == [False, False, True]
 
 
+def test_a_box_that_changed_is_enforced_on_the_side_that_changed():
+    """Its old limit was redundant, the new one need not be: a solver that skipped it would leave the box."""
+    m = pyo.ConcreteModel()
+    m.redundant_box = pyo.Suffix(datatype=None)
+    m.a, m.b, m.c, m.d = (pyo.Var(bounds=(0, 1)) for _ in range(4))
+    for variable in (m.a, m.b, m.c):
+        m.redundant_box[variable] = BOTH
+    m.cost = pyo.Objective(expr=m.a + m.b + m.c + m.d)
+    program = compile_model(m)
+    lower, upper = np.array([0.0, 0.5, 0.0, 0.0]), np.array([0.5, 1.0, 1.0, 1.0])
+    other = program.with_bounds(lower, upper)
+    assert (other.lower.tolist(), other.upper.tolist()) == (lower.tolist(), upper.tolist())
+    assert other.enforced_lower.tolist() == [False, True, False, True]
+    assert other.enforced_upper.tolist() == [True, False, False, True]
+    fixed = program.with_fixed({1: 0.25})
+    assert (fixed.lower[1], fixed.upper[1]) == (0.25, 0.25)
+    assert fixed.enforced_lower.tolist() == fixed.enforced_upper.tolist() == [False, True, False, True]
+
+
 @pytest.mark.parametrize(
     "expression",
     [
