@@ -434,6 +434,20 @@ class TestBatteryArbitrage:
         # 0.0375 + 0.0189 MWh are lost: at these prices 2 $, a thousand times the tolerance.
         assert sum(taken) - 4.14 == pytest.approx(0.0564, abs=1e-4)
 
+    @ways
+    def test_paid_to_consume_it_does_not_charge_and_discharge_at_once(self, mode, method):
+        """One hour at -20 $/MWh: a battery that must end as it began stands still, though charging c and
+        discharging 0.72 c at once would burn 0.28 c and be paid 5.6 - 3.44 $ for it. What the ADN may burn is
+        what its branch of 0.5 ohm can lose by the relaxation, at its rating of 2 MVA (0.04 kA^2) 0.02 MW. So
+        it takes 1.02 MW and is paid 20.4 $.
+        """
+        feeder = adn((1.0,), battery=self.UNIT | {"p_max_mw": 5.0, "energy_mwh": 10.0}, r=0.5, rate=2.0)
+        certificate, schedule = solved(case(steady(), feeder, tariff=(-20.0,)), mode, method)
+        (f,) = schedule.feeders
+        assert (f.charge[0, 0], f.discharge[0, 0], f.P_boundary[0]) == (mw(0.0), mw(0.0), mw(1.02))
+        assert certificate.objective == dollars(-20.4)
+        assert certificate.relaxation == "not exact"
+
 
 # --- Peer-to-peer trade --------------------------------------------------------------------------
 
