@@ -7,13 +7,23 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy.optimize import linprog
+from toys import toy
 from uneven import uneven
 
 from model.follower_check import FollowerRestated
 from model.outcome import Bounded
 from model.price_hull import Leaf, chebyshev, hour_loads, split, whole
 from model.program import compile_model
-from model.region_check import _cover, _key, _least, _whole_tree, covers, explored_leaves, region_error
+from model.region_check import (
+    _cover,
+    _key,
+    _least,
+    _price_error,
+    _whole_tree,
+    covers,
+    explored_leaves,
+    region_error,
+)
 from model.schemes import build
 from model.solvers.hour_market import HourMarket
 
@@ -118,6 +128,50 @@ def test_a_dispatch_that_is_balanced_but_dear_proves_nothing(explored):
     base[3 + 2] += 1e-2  # shedding at bus 9, the third
     dearer = 1e-2 * case.base_mva * (net.voll_per_mwh - price)
     assert explored.error(base=base, value=region.value + dearer) == math.inf
+
+
+# Blocks at 20 and 32 $/MWh at bus 1, at 45 at bus 2, a line from 1 to 2, shedding at 1000, spilling at 1. Which
+# limits a dispatch never leaves: i(dle) or f(ull) blocks, no shedding, no spillage, the ratings of the line.
+# Then the prices of both buses, and by how much they miss.
+@pytest.mark.parametrize(
+    ("blocks", "shed", "spill", "line", "prices", "missed"),
+    [
+        ("f-i", "00", "00", "", (32, 32), 0),
+        ("f-i", "00", "00", "", (31, 31), 1),
+        ("f-i", "00", "00", "", (33, 33), 1),
+        ("f-i", "00", "00", "", (32, 33), math.inf),
+        ("f-i", "00", "00", "", (32, None), 0),
+        ("f-i", "00", "00", "", (None, 33), 1),
+        ("f--", "00", "00", "forwards", (32, 45), 0),
+        ("f--", "00", "00", "forwards", (32, 44), 1),
+        ("f--", "00", "00", "backwards", (32, 45), math.inf),
+        ("fi-", "00", "00", "backwards", (32, 45), math.inf),
+        ("fi-", "00", "00", "forwards", (20, 45), 0),
+        ("fi-", "00", "00", "forwards", (19, 45), 1),
+        ("fi-", "00", "00", "forwards", (33, 45), 1),
+        ("iif", "00", "00", "backwards", (20, 45), math.inf),
+        ("iif", "00", "00", "", (20, 20), 25),
+        ("iii", "00", "00", "", (20, 20), 0),
+        ("iii", "00", "00", "", (22, 22), 2),
+        ("fff", "00", "00", "", (46, 46), 0),
+        ("fff", "00", "00", "", (42, 42), 3),
+        ("fff", "0-", "00", "", (1000, 1000), 0),
+        ("fff", "0-", "00", "", (998, 998), 2),
+        ("fff", "00", "00", "", (1003, 1003), 3),
+        ("iii", "00", "-0", "", (-1, -1), 0),
+        ("iii", "00", "-0", "", (0, 0), 1),
+        ("iii", "00", "00", "", (-4, -4), 3),
+    ],
+)
+def test_prices_need_multipliers_that_vanish_where_the_dispatch_leaves_a_limit(
+    blocks, shed, spill, line, prices, missed
+):
+    held = [kind == side for side in "if" for kind in blocks]
+    held += [kind == "0" for kind in shed + spill] + [line == side for side in ("forwards", "backwards")]
+    at = [i for i in (0, 1) if prices[i] is not None]
+    lam = np.array([float(prices[i]) for i in at])
+    found = _price_error(FollowerRestated(toy()), at, lam, np.array(held))
+    assert found == pytest.approx(missed, abs=1e-9)
 
 
 def test_a_leaf_beyond_a_facet_of_its_region_proves_nothing(explored):
