@@ -130,8 +130,8 @@ def test_a_dispatch_that_is_balanced_but_dear_proves_nothing(explored):
     assert explored.error(base=base, value=region.value + dearer) == math.inf
 
 
-# Blocks at 20 and 32 $/MWh at bus 1, at 45 at bus 2, a line from 1 to 2, shedding at 1000, spilling at 1. Which
-# limits a dispatch never leaves: i(dle) or f(ull) blocks, no shedding, no spillage, the ratings of the line.
+# Blocks at 20 and 32 $/MWh at bus 1, at 45 at bus 2, a line from 1 to 2, shedding at 1000, spilling at 1.
+# Which limits a dispatch never leaves: i(dle) or f(ull) blocks, no shedding, no spillage, the line's ratings.
 # Then the prices of both buses, and by how much they miss.
 @pytest.mark.parametrize(
     ("blocks", "shed", "spill", "line", "prices", "missed"),
