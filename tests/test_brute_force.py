@@ -52,6 +52,7 @@ ONCE_FAILED = {
     10043: "the bound lies 2e-6 $ above the objective of a point feasible to 1e-8 p.u.",
     10074: "the enumeration leaves itself 1e-8 MW at 1000 $/MWh",
     10134: "a dispatch out of balance by 7e-8 MW at 1000 $/MWh",
+    30257: "Gurobi's bound is 1e-5 $ too high, 10 $/MWh times 1e-6 MW",
     10001: "SCIP's price is wrong by 3e-6 $ in the follower, 5e-3 $ to the leaders: a ramp almost binds",
 }
 
@@ -74,7 +75,8 @@ def check(seed: int, runs=RUNS) -> dict[str, str]:
     # A point feasible to the certificate's tolerance may cost less than any feasible one, by what that power
     # is worth; the enumeration leaves itself some room too.
     worth = float(np.abs(optimum.prices).sum()) * case.n_adns
-    below = ENUMERATED * scale + FEASIBILITY * case.base_mva * worth
+    tolerated = FEASIBILITY * case.base_mva * worth
+    below = ENUMERATED * scale + tolerated
     above = ENUMERATED * scale + brute_force.TOUCH * worth
     told = {}
     for mode, method in runs:
@@ -89,7 +91,9 @@ def check(seed: int, runs=RUNS) -> dict[str, str]:
             assert certificate.message, where
             continue
         if certificate.bound is not None:
-            assert certificate.bound <= optimum.cost + above, where
+            # A solver that branches keeps its rows, cuts and cones to a tolerance too: its bound is its word.
+            unproven = tolerated if certificate.bound_by == "solver" else 0.0
+            assert certificate.bound <= optimum.cost + above + unproven, where
         if certificate.objective is not None:
             assert certificate.objective >= optimum.cost - below, where
         if certificate.status == "certified":
