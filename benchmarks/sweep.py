@@ -32,6 +32,7 @@ from model.data import InputError
 WORKER = (sys.executable, "-m", "benchmarks.runner")
 GRACE_S = 30.0  # a solver may look at the clock late
 POLL_S = 0.1
+LOCK_S = 2.0
 GUARDED = sys.platform == "linux"
 END_S = 10.0  # for the guard to end all processes of a run
 # A run may hold this much beyond its limit in memory that it does not use, before an allocation fails: thread
@@ -112,11 +113,21 @@ def _rows_file(folder: Path) -> Iterator[IO[bytes]]:
         allowed = f"a folder that can be written ({error.strerror})"
         raise InputError("output", str(folder), allowed) from None
     with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise InputError("output", str(folder), "a folder no other sweep is writing") from None
+        _lock(file, folder)
         yield file
+
+
+def _lock(file: IO[bytes], folder: Path) -> None:
+    """Wait a little: a sweep killed while it started a run leaves its lock to a child until that execs."""
+    given_up = time.monotonic() + LOCK_S
+    while True:
+        try:
+            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            if time.monotonic() >= given_up:
+                allowed = "a folder no other sweep is writing"
+                raise InputError("output", str(folder), allowed) from None
+        time.sleep(0.02)
 
 
 def _append(file: IO[bytes], folder: Path, row: Row) -> None:

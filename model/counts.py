@@ -35,9 +35,9 @@ class Sizes:
 def predict(instance: Instance, mode: str) -> dict[str, int]:
     """The sizes of ``dso-led`` in a complementarity mode, without building it."""
     total = _follower(instance, mode)
-    traders = {arc.seller for arc in instance.arcs} | {arc.buyer for arc in instance.arcs}
+    sellers, buyers = ({getattr(arc, end) for arc in instance.arcs} for end in ("seller", "buyer"))
     for d, feeder in enumerate(instance.feeders):
-        total += _feeder(feeder, instance.hours, mode, d in traders)
+        total += _feeder(feeder, instance.hours, mode, d in sellers, d in buyers)
     for _ in instance.arcs:
         total += _arc(instance.hours)
     return total.to_dict()
@@ -46,7 +46,7 @@ def predict(instance: Instance, mode: str) -> dict[str, int]:
 def coefficients(instance: Instance, mode: str) -> dict[str, tuple[int, int, int]]:
     """For each count its (a, b, c); holds for every N where all ADNs are like the first."""
     a = _follower(instance, mode)
-    b = _feeder(instance.feeders[0], instance.hours, mode, trades=True)
+    b = _feeder(instance.feeders[0], instance.hours, mode, sells=True, buys=True)
     parts = a.to_dict(), b.to_dict(), _arc(instance.hours).to_dict()
     return {name: (parts[0][name], parts[1][name], parts[2][name]) for name in parts[0]}
 
@@ -57,13 +57,13 @@ def _sum(hours: int, families: Iterable[tuple[int, int]]) -> tuple[int, int]:
     return hours * sum(rows for rows, _ in listed), hours * sum(entries for _, entries in listed)
 
 
-def _feeder(feeder: Feeder, T: int, mode: str, trades: bool) -> Sizes:
+def _feeder(feeder: Feeder, T: int, mode: str, sells: bool, buys: bool) -> Sizes:
     parents = feeder.parents()
     n = len(parents)
     m = sum(i == feeder.root_bus for i, _ in parents.values())
     K, R, Z = len(feeder.load_buses), len(feeder.peers), len(feeder.sellers)
     V, S = len(feeder.pv), len(feeder.bess)
-    sold, bought = int(trades or Z > 0), int(trades or R > 0)
+    sold, bought = int(sells or Z > 0), int(buys or R > 0)
     rows, entries = _sum(
         T,
         (

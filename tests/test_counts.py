@@ -6,6 +6,7 @@ from toys import toy
 from generators import instance
 from model.complementarity import MODES
 from model.counts import coefficients, predict
+from model.data import Instance
 from model.program import compile_model
 from model.schemes import build
 
@@ -42,6 +43,19 @@ def test_generated_instances(options, mode):
 )
 def test_other_networks(options, mode):
     case = toy(**options)
+    assert predict(case, mode) == compile_model(build(case, mode=mode).m).sizes
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("seller", [0, 1])
+@pytest.mark.parametrize("peers", [(), (1, 2)], ids=["no peers", "peers"])
+def test_an_adn_that_may_only_sell_or_only_buy(peers, seller, mode):
+    """Without devices or without peers it has no row for the side on which it has no partner."""
+    case = toy(2, sun=0.0, battery=0.0)
+    feeders = (case.feeders[0].model_copy(update={"peers": peers}), case.feeders[1])
+    arcs = tuple(arc for arc in case.arcs if arc.seller == seller)
+    case = Instance.from_json(case.model_copy(update={"feeders": feeders, "arcs": arcs}).to_json())
+    assert len(case.arcs) == 1
     assert predict(case, mode) == compile_model(build(case, mode=mode).m).sizes
 
 

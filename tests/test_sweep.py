@@ -1,9 +1,11 @@
 """The sweep: order, resuming, damaged files, and runs that crash, hang or eat the memory."""
 
+import fcntl
 import io
 import json
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -201,6 +203,16 @@ def test_a_folder_below_a_file_and_a_folder_in_use_are_refused(tmp_path, worker)
             sweep([], tmp_path / "results")
 
     sweep([spec(1)], tmp_path / "results", intrude, worker)
+
+
+def test_a_lock_that_a_killed_sweep_left_to_its_child_is_waited_for(tmp_path, worker):
+    """Between fork and exec a child has the file open; without a wait, resuming at once would be refused."""
+    held = open(tmp_path / "rows.jsonl", "a+b")  # noqa: SIM115
+    fcntl.flock(held, fcntl.LOCK_EX)
+    released = threading.Timer(0.3, held.close)
+    released.start()
+    assert len(sweep([spec(1)], tmp_path, worker=worker)) == 1
+    released.join()
 
 
 def test_an_interrupted_sweep_leaves_no_row_and_no_process(tmp_path, worker):
