@@ -4,6 +4,7 @@ from dataclasses import replace
 from importlib.util import find_spec
 
 import numpy as np
+import pyomo.environ as pyo
 import pytest
 from toys import relay, toy
 
@@ -43,17 +44,42 @@ RUNS = [
 ]
 
 
+# Of each multiplier's or slack's bound: what a certified row may miss.
+RESIDUAL = 1e-6
+
+
+def assert_followers_conditions(problem, program, x):
+    """Strong duality and complementarity at a point: each residual, whatever mode states them as rows.
+
+    ``sum lam P = cost - native value`` to a millionth of the cost; of each pair one member is zero.
+    """
+    for variable, value in zip(program.variables, x, strict=True):
+        variable.set_value(value, skip_validation=True)
+    m, hours = problem.m, range(problem.instance.hours)
+    cost = sum(m.follower.hour_cost[t]() for t in hours)
+    native = sum(m.follower.native_value[t]() for t in hours)
+    paid = sum(m.boundary_value[t]() for t in hours)
+    assert paid == pytest.approx(cost - native, abs=1e-6 * cost)
+    assert len(problem.pairs) > 10 * len(hours)
+    for pair in problem.pairs:
+        slack, mu = pyo.value(pair.slack), pair.multiplier.value
+        parts = mu / pair.multiplier_bound, slack / pair.slack_bound
+        assert abs(min(parts)) < RESIDUAL, pair.multiplier.name
+
+
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize(("mode", "method"), RUNS, ids=lambda value: value)
 def test_modes_and_methods_agree(name, mode, method):
     if method == "scip" and find_spec("pyscipopt") is None:
         pytest.skip("SCIP is an extra")
-    *_, certificate = run(CASES[name], mode, method)
+    problem, program, outcome, certificate = run(CASES[name], mode, method)
     assert certificate.status == "certified", certificate
+    assert_followers_conditions(problem, program, outcome.x)
     *_, reference = run(CASES[name], "big_m", "highs")
     scale = max(abs(reference.objective), 1.0)
     assert certificate.objective == pytest.approx(reference.objective, abs=2e-4 * scale)
-    *_, default = run(CASES[name], mode, "auto")
+    problem, program, outcome, default = run(CASES[name], mode, "auto")
+    assert_followers_conditions(problem, program, outcome.x)
     # The default method's bound and point enclose what branching finds.
     assert default.bound <= reference.objective + 1e-6 * scale
     assert default.objective >= reference.bound - 1e-6 * scale
@@ -67,6 +93,7 @@ def test_default_method_on_the_ieee_instance(seed):
     assert certificate.bound_by == "safe"
     assert certificate.shed_mwh == pytest.approx(0, abs=1e-6)
     assert certificate.relaxation_slack < 1e-4
+    assert_followers_conditions(problem, program, outcome.x)
 
     schedule = extract(problem, program, outcome.x)
     for feeder, f in zip(problem.instance.feeders, schedule.feeders, strict=True):
