@@ -111,6 +111,26 @@ def assert_own_certify(seed: int, told: dict[str, str]) -> None:
     assert own == {"certified"} or own == {"infeasible"}, f"seed {seed}: {told}"
 
 
+@pytest.mark.parametrize("seed", range(14))
+def test_the_default_method_finds_the_optimum_in_every_mode(seed):
+    """It needs no mode's complementarities, unless ramps join the hours: then it branches on big-M's."""
+    told = check(seed, [("sos1", "auto"), ("strong_duality", "auto")])
+    if any(gen.ramp_mw_per_h is not None for gen in small_instance(seed).transmission.gens):
+        assert set(told.values()) <= {"certified", "gap_limit"}, told
+    else:
+        assert_own_certify(seed, told)
+
+
+def test_the_cases_are_as_small_and_as_varied_as_they_should_be():
+    """At most six binaries are a choice of the leaders, in at most two hours."""
+    cases = [small_instance(seed) for seed in range(200)]
+    sizes = [brute_force.Leaders(case, relaxed=False).n_binaries for case in cases]
+    assert max(sizes) == 6 and min(sizes) >= 1
+    assert {(case.n_adns, case.hours) for case in cases} == {(1, 1), (1, 2), (2, 1)}
+    assert {len(case.transmission.buses) for case in cases} == {1, 2, 3}
+    assert {case.settlement for case in cases} == {"lmp", "tariff"}
+
+
 @functools.cache
 def enumerated(seed: int) -> brute_force.Optimum:
     return brute_force.solve(small_instance(seed))
