@@ -7,14 +7,16 @@ import pytest
 from toys import relay, toy
 
 from generators import instance
+from model.bounds import safe_bound
 from model.certificate import certify
 from model.follower_check import FollowerRestated
 from model.outcome import Outcome
-from model.price_hull import Leaf, hour_loads, whole
+from model.price_hull import Leaf, hour_loads, hull, whole
 from model.program import compile_model
 from model.schemes import build
 from model.solvers import solve
 from model.solvers.hour_market import HourMarket
+from model.solvers.relaxation import solve_relaxation
 
 
 def prepared(case, gap=1e-4):
@@ -53,6 +55,23 @@ def test_the_default_method_finds_the_optimum_of_branching_on_every_complementar
     assert certificate.bound_by == "safe"
     reference = certify(problem, program, solve(problem, program, "highs", 1e-5, 60.0), 1e-3)
     assert certificate.objective == pytest.approx(reference.objective, rel=2e-4)
+
+
+@pytest.mark.parametrize(("n_adns", "seed", "gap"), [(1, 0, 1e-5), (2, 1, 1e-3)])
+def test_the_safe_bound_of_a_part_loses_less_than_a_millionth(n_adns, seed, gap):
+    """Against the value that Clarabel finds for the part's own program, on default instances."""
+    problem, program, outcome = prepared(instance(n_adns, seed), gap=gap)
+    lost = []
+    follower = FollowerRestated(problem.instance)
+    native = {t: follower.optimal_cost(follower.native[:, [t]]) for t in range(problem.instance.hours)}
+    hours = hour_loads(problem, program, native)
+    for part in outcome.parts:
+        node = hull(program.relaxed(), hours, part.chosen, part.known).program.with_fixed(part.fixed)
+        result = solve_relaxation(node)
+        if part.chosen and result.status == "solved":
+            value = node.objective(result.x)
+            lost.append((value - safe_bound(node, part.row_duals, part.cone_duals)) / abs(value))
+    assert lost and np.abs(lost).max() < 1e-6
 
 
 @pytest.mark.parametrize(("n_adns", "seed"), [(1, 0), (2, 1)])
