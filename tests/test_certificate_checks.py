@@ -1,7 +1,7 @@
 """Every check of the certificate at its limit: a hair within passes, a hair beyond is named."""
 
 import math
-from dataclasses import replace
+from dataclasses import FrozenInstanceError, replace
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from model.bounds import safe_bound
 from model.certificate import Check, certify
 from model.follower_check import FollowerCheck, FollowerRestated
 from model.metrics import Schedule, extract
-from model.price_hull import Leaf, hour_loads, hull
+from model.price_hull import Leaf, hour_loads, hull, split
 from model.program import Program, compile_model
 from model.schemes import build
 from model.solvers import solve
@@ -57,6 +57,7 @@ def test_the_checks_are_these(right):
         "follower's limits",
         "follower's dispatch is optimal",
         "prices are dual optimal",
+        "multiplier bounds",
         "objective",
         "bound below objective",
     }
@@ -99,6 +100,8 @@ def at_limit(solved, monkeypatch, share, name):
         monkeypatch.setattr(Schedule, "missing_losses_mva", lambda self: BASE * value)
     elif name == "line ratings":
         monkeypatch.setattr(Schedule, "overcurrent_mva", lambda self: BASE * value)
+    elif name == "multiplier bounds":
+        monkeypatch.setattr(certificate, "shortfall", lambda *arguments: value * 1e-6)
     else:
         # The prices are held to 1e-8 of the follower's cost or of the leaders', whichever is less.
         leaders = program.objective(outcome.x)
@@ -135,6 +138,7 @@ LIMITS = [
     "follower's dispatch is optimal",
     "prices are dual optimal",
     "prices are dual optimal for the leaders",
+    "multiplier bounds",
     "objective",
 ]
 
@@ -288,6 +292,8 @@ def test_infeasible_is_proven_by_a_bound_above_the_cost_of_every_point(solved, m
     claimed = replace(outcome, x=None, status="infeasible")
     found = certify(problem, program, claimed, 1e-5)
     assert (found.status, found.bound, found.bound_by) == ("infeasible", None, bound_by)
+    monkeypatch.setattr(certificate, "_bound_of_parts", lambda *arguments: program.most_cost)
+    assert certify(problem, program, claimed, 1e-5).bound_by == "solver", "a point of that cost may exist"
 
 
 def test_a_feasible_case_called_infeasible_rests_on_the_solvers_word(solved, right):
@@ -309,6 +315,12 @@ def test_plain_data_keeps_every_field_and_each_verdict(right):
     }
     wrong = replace(right, checks=(Check("rows", 1.0, 1e-6),)).to_dict()
     assert wrong["checks"][0]["passed"] is False
+
+
+def test_what_was_certified_cannot_be_changed_afterwards(right):
+    for record, field in ((right, "status"), (right, "bound"), (right.checks[0], "value")):
+        with pytest.raises(FrozenInstanceError):
+            setattr(record, field, getattr(record, field))
 
 
 # The bound of parts.
@@ -397,6 +409,18 @@ def test_a_region_that_no_leaf_of_a_tree_or_part_shows_proves_nothing(solved):
     assert used == -math.inf
 
 
+def test_leaves_explored_after_a_part_was_closed_and_hours_without_any_change_nothing(solved, right):
+    """The search goes on elsewhere: its trees then hold regions that this proof does not use."""
+    problem, program, outcome = solved
+    t, leaves = next(iter(outcome.trees.items()))
+    leaf = next(leaf for leaf in leaves if leaf.region is not None)
+    (inside,) = split(leaf, replace(leaf.region), [])
+    later = outcome.trees | {t: (*(own for own in leaves if own is not leaf), inside)}
+    assert certify(problem, program, replace(outcome, trees=later), 1e-5).bound == right.bound
+    bare = outcome.trees | {99: (Leaf(np.zeros((0, 1)), np.zeros(0)),)}
+    assert certify(problem, program, replace(outcome, trees=bare), 1e-5).bound == right.bound
+
+
 def test_the_relaxation_alone_is_a_part_and_its_bound_needs_no_region(solved, monkeypatch):
     problem, program, outcome = solved
     root = solve(problem, program, "highs", 0.5, 60.0).parts
@@ -435,7 +459,9 @@ def test_what_many_small_misses_are_worth_ends_with_the_tolerance_at_each_adn_an
 
 
 @pytest.mark.parametrize("losses", [0.0, 0.25, 40.0])
-@pytest.mark.parametrize(("share", "verdict"), [(0.0, "exact"), (WITHIN, "exact"), (BEYOND, "not exact")])
+@pytest.mark.parametrize(
+    ("share", "verdict"), [(0.0, "exact"), (WITHIN, "exact"), (1.0, "exact"), (BEYOND, "not exact")]
+)
 def test_the_relaxation_is_exact_up_to_a_thousandth_of_the_losses_and_10_watt(
     solved, monkeypatch, losses, share, verdict
 ):
