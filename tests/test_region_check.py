@@ -130,6 +130,53 @@ def test_a_dispatch_that_is_balanced_but_dear_proves_nothing(explored):
     assert explored.error(base=base, value=region.value + dearer) == math.inf
 
 
+@pytest.mark.parametrize(("share", "holds"), [(0.99, True), (1.0, True), (1.01, False)])
+def test_what_prices_miss_counts_for_all_power_and_only_up_to_its_limit(monkeypatch, share, holds):
+    """Each MW of units and native load may be worth that much more; at 47 $/MWh up to 4.7e-8 $/MWh."""
+    own = Explored(1.0, 1, 0.02)
+    net, lam = own.case.transmission, own.region.lam / own.case.base_mva
+    assert lam == pytest.approx(47.0) and own.error() < 1e-9
+    missed = share * (1e-9 * (np.abs(own.region.lam).max() / own.case.base_mva))
+    monkeypatch.setattr("model.region_check._price_error", lambda *arguments: missed)
+    power = sum(block.p_max_mw for gen in net.gens for block in gen.blocks)
+    power += sum(bus.pd_mw[1] for bus in net.buses)
+    assert own.error() == (pytest.approx(missed * power, rel=1e-6) if holds else math.inf)
+
+
+@pytest.mark.parametrize(("share", "holds"), [(0.5, True), (0.99, True), (1.01, False)])
+def test_what_a_plane_misses_is_told_to_the_cent_and_only_up_to_its_limit(explored, share, holds):
+    wrong = share * 1e-8 * abs(explored.region.value)
+    found = explored.error(value=explored.region.value + wrong)
+    assert found == (pytest.approx(wrong, rel=1e-3) if holds else math.inf)
+
+
+@pytest.mark.parametrize(("share", "holds"), [(1.0, True), (1.01, False)])
+def test_a_limit_may_be_missed_by_a_billionth_per_unit(explored, monkeypatch, share, holds):
+    power = 1e-9 * explored.case.base_mva
+    monkeypatch.setattr("model.region_check._least", lambda *arguments: -share * power)
+    assert math.isfinite(explored.error()) == holds
+
+
+def test_where_the_sun_is_spilled_a_region_holds_too():
+    """Spillage leaves the bus and costs; the plane is a few cents, so what it may miss is relative to a $."""
+    case = toy(2, 2, load_mw=0.5, sun=6.0)
+    problem = build(case)
+    program = compile_model(problem.m)
+    follower = FollowerRestated(case)
+    loads = hour_loads(problem, program, dict.fromkeys(range(2), 0.0))[1]
+    low = loads.box[:, 0]
+    region = HourMarket(problem, program, 1).region(low, loads)
+    n, n_blocks = len(follower.native), len(follower.block_cost)
+    spilled = (region.base + region.slope @ low)[n_blocks + n : n_blocks + 2 * n]
+    assert spilled.sum() > 0.1 and region.lam / case.base_mva == pytest.approx(-1.0) and abs(region.value) < 1
+    leaf = split(whole(loads), region, list(range(len(region.facets[1]))))[0]
+    assert region_error(case, follower, 1, loads, leaf) < 1e-10
+    for share, holds in ((0.99, True), (1.01, False)):
+        wrong = replace(leaf, region=replace(region, value=region.value + share * 1e-8))
+        found = region_error(case, follower, 1, loads, wrong)
+        assert found == (pytest.approx(share * 1e-8, rel=1e-2) if holds else math.inf)
+
+
 # Blocks at 20 and 32 $/MWh at bus 1, at 45 at bus 2, a line from 1 to 2, shedding at 1000, spilling at 1.
 # Which limits a dispatch never leaves: i(dle) or f(ull) blocks, no shedding, no spillage, the line's ratings.
 # Then the prices of both buses, and by how much they miss.
@@ -292,6 +339,7 @@ def test_a_tree_has_one_root_without_rows_and_one_inside_a_split(tree, explored_
 def test_rows_are_compared_by_value_with_one_zero():
     assert _key(np.array([[0.0, 1.0]])) == _key(np.array([[-0.0, 1.0]]))
     assert _key(np.array([[0.0, 1.0]])) != _key(np.array([[0.0, 1.0 + 1e-15]]))
+    assert _key(np.array([[1e-20]])) != _key(np.array([[2e-20]]))
     assert _key(np.zeros((1, 2))) != _key(np.zeros((2, 1)))
 
 
