@@ -153,6 +153,18 @@ def generate(
 def solve(
     instance_file: Annotated[str, typer.Argument(metavar="FILE", help="instance written by generate")],
     output: Output,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS", help="dask scheduler for the ADNs' hours", show_default="workers of its own"
+        ),
+    ] = None,
+    workers: Annotated[
+        str | None,
+        typer.Option(
+            metavar="INTEGER", help="dask workers on this machine, 0: none", show_default="one a processor"
+        ),
+    ] = None,
     **given: str,
 ) -> int:
     """Solve an instance: writes row.json, certificate.json and schedule.csv.
@@ -163,8 +175,12 @@ def solve(
     from pydantic_core import to_json
 
     from benchmarks import runner
+    from model.solvers.workers import Cluster, choose
 
     folder = place("output", output, "a folder name")
+    if workers is not None and not (workers.isascii() and workers.isdigit() and int(workers) <= 1000):
+        raise InputError("workers", workers, "a whole number from 0 to 1000")
+    choose(Cluster(scheduler, None if workers is None else int(workers)))
     case = Instance.read(place("instance file", instance_file, "a file name"))
     settings = read(Settings, given)
     runner.check(settings)

@@ -32,9 +32,8 @@ if TYPE_CHECKING:
     from model.certificate import Certificate
 
 PHASES = ("generate", "build", "compile", "solve", "certify")
-PACKAGES = (
-    "tso-dso-benchmark pyomo highspy clarabel gurobipy pyscipopt numpy scipy pandas pydantic".split()
-)  # whatever can change a number or a time
+PACKAGES = "tso-dso-benchmark pyomo highspy clarabel gurobipy pyscipopt numpy scipy pandas pydantic
+distributed".split()  # whatever can change a number or a time
 
 
 class Recorder:

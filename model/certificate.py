@@ -12,10 +12,11 @@ import numpy as np
 
 from model.bounds import safe_bound
 from model.follower_check import FollowerCheck, FollowerRestated
+from model.hour_blocks import Cuts, blocks_of, cut_rows, with_cuts
 from model.metrics import extract
 from model.multiplier_check import shortfall
 from model.outcome import Outcome
-from model.price_hull import hour_loads, hull
+from model.price_hull import HourLoads, hour_loads, hull
 from model.problem import Problem
 from model.program import Array, Program
 from model.region_check import covers, explored_leaves, region_error
@@ -172,11 +173,17 @@ def _best_bound(problem: Problem, program: Program, outcome: Outcome) -> tuple[f
 
 
 def _bound_of_parts(problem: Problem, program: Program, outcome: Outcome) -> float:
-    """The least bound of the parts; -inf where they do not cover everything or a region does not hold."""
-    relaxed = program.relaxed()
-    if len(outcome.parts) == 1 and not outcome.parts[0].chosen and not outcome.parts[0].fixed:
-        return safe_bound(relaxed, outcome.parts[0].row_duals, outcome.parts[0].cone_duals)
-    if problem.coupling == "none" or not covers(outcome.parts, outcome.trees, program.integer):
+    """The least bound of the parts; -inf where they do not cover everything or a region or cut does not
+    hold.
+    """
+    try:
+        nodes = _Nodes(problem, program, outcome.cuts)
+    except ValueError:  # cuts of another program
+        return -math.inf
+    parts = outcome.parts
+    if len(parts) == 1 and not parts[0].chosen and not parts[0].fixed:
+        return safe_bound(nodes.base(parts[0].n_cuts), parts[0].row_duals, parts[0].cone_duals)
+    if problem.coupling == "none" or not covers(parts, outcome.trees, program.integer):
         return -math.inf
     instance = problem.instance
     follower = FollowerRestated(instance)
@@ -187,21 +194,55 @@ def _bound_of_parts(problem: Problem, program: Program, outcome: Outcome) -> flo
     hours = hour_loads(problem, program, native_cost)
     lost: dict[int, float] = dict.fromkeys(outcome.trees, 0.0)
     checked = set()
-    for t, leaf in explored_leaves(outcome.parts, outcome.trees):
+    for t, leaf in explored_leaves(parts, outcome.trees):
         lost[t] = max(lost[t], region_error(instance, follower, t, hours[t], leaf))
         checked.add((t, id(leaf.region)))
-    used = {(t, id(region)) for part in outcome.parts for t in part.known for region in part.known[t]}
+    used = {(t, id(region)) for part in parts for t in part.known for region in part.known[t]}
     if not used <= checked:
         return -math.inf
+    in_nodes = nodes.loads(hours)
     bounds = [
         safe_bound(
-            hull(relaxed, hours, part.chosen, part.known).program.with_fixed(part.fixed),
+            hull(nodes.base(part.n_cuts), in_nodes, part.chosen, part.known).program.with_fixed(
+                nodes.columns(part.fixed)
+            ),
             part.row_duals,
             part.cone_duals,
         )
-        for part in outcome.parts
+        for part in parts
     ]
     return min(bounds) - sum(lost.values())
+
+
+class _Nodes:
+    """What the parts' programs are made of: the relaxation, or shared programs with cuts checked here."""
+
+    def __init__(self, problem: Problem, program: Program, cuts: Cuts | None):
+        self.blocks = None if cuts is None else blocks_of(problem, program)
+        if self.blocks is None or cuts is None:
+            self.relaxed = program.relaxed()
+        else:
+            self.relaxed = self.blocks.relaxation
+            self.sides, self.coefficients = cut_rows(self.blocks, cuts)
+
+    def base(self, n_cuts: int) -> Program:
+        """The program without regions, with the first ``n_cuts`` cuts."""
+        if self.blocks is None:
+            return self.relaxed
+        return with_cuts(self.relaxed, self.sides[:n_cuts], self.coefficients[:n_cuts])
+
+    def loads(self, hours: dict[int, HourLoads]) -> dict[int, HourLoads]:
+        return hours if self.blocks is None else self.blocks.loads(hours)
+
+    def columns(self, fixed: dict[int, float]) -> dict[int, float]:
+        """Fixed columns of the compiled program, by their numbers here; an own column is in none of the
+        cuts.
+        """
+        if self.blocks is None:
+            return fixed
+        return {
+            int(self.blocks.position[j]): value for j, value in fixed.items() if self.blocks.position[j] >= 0
+        }
 
 
 def _integrality(program: Program, x: Array) -> float:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from model.hour_blocks import Cuts
 from model.price_hull import Leaf, Region
 
 
@@ -12,7 +13,7 @@ class Bounded:
     """A part of the search with a dual vector of its hull program, see ``model.price_hull.hull``.
 
     ``fixed``: leader binaries (columns) that have one value in this part. ``bound``: what the search
-    made of it, in $.
+    made of it, in $. ``n_cuts``: how many of the outcome's cuts its program has, where there are cuts.
     """
 
     chosen: dict[int, tuple[Leaf, ...]]
@@ -21,6 +22,7 @@ class Bounded:
     cone_duals: np.ndarray
     bound: float
     fixed: dict[int, float] = field(default_factory=dict)
+    n_cuts: int = 0
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,8 @@ class Outcome:
     for which there is only the solver's word, or None. ``parts``: parts that together cover all loads of
     the ADNs, each with the dual vector from which the certificate recomputes a bound; one without chosen
     leaves is the relaxation itself; empty where the solver gives no dual vector. ``trees``: the leaves by
-    hour that the parts refer to or that were split off theirs. ``nodes``: branch-and-bound nodes.
+    hour that the parts refer to or that were split off theirs. ``cuts``: where there are any, the parts'
+    programs are those of ``model.hour_blocks`` in place of the relaxation. ``nodes``: branch-and-bound nodes.
     """
 
     status: str
@@ -40,5 +43,6 @@ class Outcome:
     bound: float | None = None
     parts: tuple[Bounded, ...] = ()
     trees: dict[int, tuple[Leaf, ...]] = field(default_factory=dict)
+    cuts: Cuts | None = None
     nodes: int = 0
     message: str = ""

@@ -11,6 +11,7 @@ For one hour the disjunction "L lies in one leaf" is written by disaggregation (
 every leaf has its share ``z`` and its part of the load. All in per unit and $.
 """
 
+from collections import Counter
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -131,13 +132,78 @@ def split(leaf: Leaf, region: Region, facets: list[int]) -> list[Leaf]:
     return [Leaf(G, h, region, leaf), *children]
 
 
+@dataclass(frozen=True, eq=False)
+class _View:
+    """The loads seen from a few directions: ``directions L``, in ``box``; what leaves and prices ask of L
+    is there.
+
+    With few congested lines all prices and facets of an hour lie in a small subspace: total load, and a
+    flow or two.
+    """
+
+    directions: Array
+    box: Array
+    extent: Array
+
+    def of(self, g: Array) -> tuple[Array, float]:
+        """Coefficients with ``g L = coefficients (directions L)``, and the most by which that can be
+        wrong.
+        """
+        if len(self.directions) == len(g):
+            return g, 0.0
+        found = np.linalg.lstsq(self.directions.T, g, rcond=None)[0]
+        found[np.abs(found) < 1e-13 * np.abs(found).max(initial=0.0)] = 0.0
+        size = np.abs(g) + np.abs(found) @ np.abs(self.directions)
+        missed = np.abs(g - found @ self.directions) + 4 * len(g) * np.finfo(float).eps * size
+        return found, float(missed @ self.extent)
+
+
+def _view(hour: HourLoads, leaves: list[Leaf], known: tuple[Region, ...]) -> _View:
+    """The directions that matter to the leaves and prices of an hour; the loads themselves where all do."""
+    n = len(hour.box)
+    extent = np.abs(hour.box).max(axis=1)
+    prices = [leaf.region.lam for leaf in leaves if leaf.region is not None] + [
+        region.lam for region in known
+    ]
+    normals = np.vstack([*(leaf.G for leaf in leaves), *prices, np.zeros((0, n))])
+    picked: list[Array] = []
+    span = np.zeros((0, n))  # an orthonormal basis of what is picked
+    for g in normals:
+        size = float(np.linalg.norm(g))
+        rest = g - span.T @ (span @ g)
+        rest -= span.T @ (span @ rest)
+        if size and float(np.linalg.norm(rest)) > 1e-9 * size:
+            picked.append(g / np.abs(g).max())
+            span = np.vstack([span, rest / np.linalg.norm(rest)])
+    if len(picked) >= n:
+        return _View(np.eye(n), hour.box, extent)
+    directions = np.array(picked).reshape(-1, n)
+    ends = np.stack([directions * hour.box[:, 0], directions * hour.box[:, 1]])
+    box = np.column_stack([ends.min(axis=0).sum(axis=1), ends.max(axis=0).sum(axis=1)])
+    # Rounded outwards, so that a load in its box is one seen from here.
+    slack = 1e-12 * (1.0 + np.abs(box).max(axis=1, initial=0.0))
+    return _View(directions, box + np.column_stack([-slack, slack]), extent)
+
+
 @dataclass(frozen=True)
 class Hull:
-    """A program with the disjunctions of some hours, and the columns of each leaf's share and load."""
+    """A program with the disjunctions of some hours, and the columns of each leaf's share and of its load
+    as seen from ``directions``: (leaf, direction).
+
+    ``names`` of the columns and of the rows that the disjunctions added stay with them from one program to
+    the
+    next: an hour, what it is, and for what belongs to a leaf its identity.
+    """
 
     program: Program
     shares: dict[int, Array]
     loads: dict[int, Array]
+    directions: dict[int, Array]
+    names: tuple[list[tuple], list[tuple]] = ([], [])
+
+    def with_fixed(self, values: dict[int, float]) -> "Hull":
+        """The same with some columns at a value."""
+        return replace(self, program=self.program.with_fixed(values))
 
 
 def hull(
@@ -154,46 +220,58 @@ def hull(
     """
     rows = _Rows(len(relaxed.c))
     c = relaxed.c.copy()
-    shares, loads = {}, {}
+    shares, loads, directions = {}, {}, {}
     for t, leaves in chosen.items():
         hour = hours[t]
-        n_hosts = len(hour.box)
         c -= hour.cost - hour.native
         most = hour.price_cap * float(np.abs(hour.box).max(axis=1).sum())
+        rows.name = (t,)
         payment = rows.columns([-most], [most], [1.0])[0]
         spent = np.flatnonzero(hour.cost)
         rows.add([payment, *spent], [1.0, *-hour.cost[spent]], -hour.native_cost, np.inf)
+        view = _view(hour, [*leaves], known[t])
         z = rows.columns(np.zeros(len(leaves)), np.ones(len(leaves)))
-        low, high = np.minimum(hour.box[:, 0], 0), np.maximum(hour.box[:, 1], 0)
-        parts = np.array([rows.columns(low, high) for _ in leaves])
+        low, high = np.minimum(view.box[:, 0], 0), np.maximum(view.box[:, 1], 0)
+        of_leaf = []
+        for leaf in leaves:
+            rows.name = (t, id(leaf))
+            of_leaf.append(rows.columns(low, high))
+        parts = np.array(of_leaf)
         total_columns, total_values = [payment], [1.0]
         for leaf, share, part in zip(leaves, z, parts, strict=True):
-            for b, (least, greatest) in enumerate(hour.box):
+            rows.name = (t, id(leaf))
+            for b, (least, greatest) in enumerate(view.box):
                 rows.add([part[b], share], [1.0, -greatest], -np.inf, 0.0)
                 rows.add([part[b], share], [1.0, -least], 0.0, np.inf)
             for g, limit in zip(leaf.G, leaf.h, strict=True):
-                rows.add([*part, share], [*g, -limit], -np.inf, 0.0)
+                in_view, error = view.of(g)
+                rows.add([*part, share], [*in_view, -limit - error], -np.inf, 0.0)
             if leaf.region is not None:
-                total_columns += list(part)
-                total_values += list(-leaf.region.lam)
+                in_view, error = view.of(leaf.region.lam)
+                total_columns += [*part, share]
+                total_values += [*-in_view, error]
                 continue
             paid = rows.columns([-most], [most])[0]
             total_columns.append(paid)
             total_values.append(-1.0)
             for region in known[t]:
+                in_view, error = view.of(region.lam)
                 rows.add(
                     [paid, *part, share],
-                    [1.0, *-region.lam, hour.native_cost - region.value],
+                    [1.0, *-in_view, hour.native_cost - region.value + error],
                     0.0,
                     np.inf,
                 )
+        rows.name = (t, "all")
         rows.add(total_columns, total_values, 0.0, np.inf)
         rows.add(z, np.ones(len(z)), 1.0, 1.0)
-        for b in range(n_hosts):
-            own = hour.boundary[b]
-            rows.add([*parts[:, b], *own], [*np.ones(len(leaves)), *-np.ones(len(own))], 0.0, 0.0)
-        shares[t], loads[t] = z, parts
-    return Hull(rows.attached_to(replace(relaxed, c=c)), shares, loads)
+        for b, direction in enumerate(view.directions):
+            at = np.flatnonzero(direction)
+            own = np.concatenate([hour.boundary[i] for i in at])
+            weight = np.concatenate([np.full(len(hour.boundary[i]), direction[i]) for i in at])
+            rows.add([*parts[:, b], *own], [*np.ones(len(leaves)), *-weight], 0.0, 0.0)
+        shares[t], loads[t], directions[t] = z, parts, view.directions
+    return Hull(rows.attached_to(replace(relaxed, c=c)), shares, loads, directions, rows.names)
 
 
 class _Rows:
@@ -207,11 +285,21 @@ class _Rows:
         self.entries: tuple[list[int], list[int], list[float]] = ([], [], [])
         self.row_lower: list[float] = []
         self.row_upper: list[float] = []
+        self.name: tuple = ()
+        self.names: tuple[list[tuple], list[tuple]] = ([], [])
+        self.named: Counter[tuple] = Counter()
+
+    def _named(self, kind: int, n: int) -> None:
+        """Name n more columns (kind 0) or rows (kind 1) of what is at hand."""
+        key = (kind, *self.name)
+        self.names[kind].extend((*self.name, self.named[key] + k) for k in range(n))
+        self.named[key] += n
 
     def columns(
         self, lower: Array | list[float], upper: Array | list[float], cost: list[float] | None = None
     ) -> Array:
         numbers = np.arange(self.next, self.next + len(lower))
+        self._named(0, len(lower))
         self.next += len(lower)
         self.lower.extend(lower)
         self.upper.extend(upper)
@@ -221,6 +309,7 @@ class _Rows:
     def add(
         self, columns: Array | list[int], values: Array | list[float], lower: float, upper: float
     ) -> None:
+        self._named(1, 1)
         row = len(self.row_lower)
         self.entries[0].extend([row] * len(columns))
         self.entries[1].extend(columns)

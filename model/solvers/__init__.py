@@ -10,9 +10,9 @@ from model.data import InputError
 from model.outcome import Outcome
 from model.problem import Problem
 from model.program import Program
-from model.solvers import auto, gurobi, highs, scip
+from model.solvers import auto, decomposed, gurobi, highs, scip
 
-METHODS = {"auto": auto, "highs": highs, "gurobi": gurobi, "scip": scip}
+METHODS = {"auto": auto, "decomposed": decomposed, "highs": highs, "gurobi": gurobi, "scip": scip}
 
 
 def check_method(method: str) -> None:

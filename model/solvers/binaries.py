@@ -72,7 +72,7 @@ def settle(program: Program, relaxed: Program, x: Array, ended: float, rounds: i
             return np.concatenate([rounded, x[n:]])
         if time.monotonic() >= ended:
             return None
-        columns = _kin(program, x[:n], undecided)
+        columns = kin(program, x[:n], undecided)
         relaxed = relaxed.with_fixed(dict(zip(columns.tolist(), rounded[columns].tolist(), strict=True)))
         result = solve_relaxation(relaxed, max(ended - time.monotonic(), 0.1))
         if result.status != "solved":
@@ -81,7 +81,7 @@ def settle(program: Program, relaxed: Program, x: Array, ended: float, rounds: i
     return None
 
 
-def _kin(program: Program, x: Array, undecided: Array) -> Array:
+def kin(program: Program, x: Array, undecided: Array) -> Array:
     """The undecided columns and those of the same Pyomo variables that fit one side only."""
     columns, at_zero, at_one = _violations(program, x)
     one_sided = np.zeros(len(program.c), dtype=bool)

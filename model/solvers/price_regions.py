@@ -63,14 +63,25 @@ class Search:
         point: Callable[[Array], Array | None],
         progress: Callable[[str], None],
     ):
-        self.program, self.relaxed, self.point, self.progress = program, program.relaxed(), point, progress
-        self.first = first
-        assert first.x is not None and first.parts
-        self.best = _State(first.x, program.objective(first.x))
+        self.point = point
+        self.relaxed = program.relaxed()
+        self.prepare(problem, program, progress)
+        self.start(first)
+
+    def prepare(self, problem: Problem, program: Program, progress: Callable[[str], None]) -> None:
+        """What the search needs to know of the problem."""
+        self.program, self.progress = program, progress
         self.markets = {t: HourMarket(problem, program, t) for t in problem.m.follower.hour_cost}
         no_load = np.zeros(len(self.markets[0].host_rows))
         native_cost = {t: market.solve(no_load)[0] for t, market in self.markets.items()}
         self.hours: dict[int, HourLoads] = hour_loads(problem, program, native_cost)
+        self.node_hours = self.hours  # in terms of the nodes' columns
+
+    def start(self, first: Outcome) -> None:
+        """Begin at an outcome with a point and a bound."""
+        self.first = first
+        assert first.x is not None and first.parts
+        self.best = _State(first.x, self.program.objective(first.x))
         self.trees: dict[int, list[Leaf]] = {}
         self.nodes = 0
 
@@ -119,23 +130,22 @@ class Search:
         self, part: Bounded, allowed: Allowed, fixed: Fixed, gap: float, ended: float
     ) -> tuple[Bounded, list[tuple[Allowed, Fixed]]]:
         """Solve a node, exploring as long as it uses what is not explored; its part and how to divide it."""
-        n = len(self.program.c)
-        for _ in range(ROUNDS):
+        for _ in range(self.rounds):
             chosen = {t: self._leaves(t, allowed) for t in self.trees}
             known = {t: tuple(leaf.region for leaf in self.trees[t] if leaf.region) for t in self.trees}
-            node = hull(self.relaxed, self.hours, chosen, known)
-            program = node.program.with_fixed(fixed)
-            result = solve_relaxation(program, max(ended - time.monotonic(), 0.1))
+            node = hull(self.relaxed, self.node_hours, chosen, known).with_fixed(self._own(fixed))
+            program = node.program
+            result = self._solve(node, max(ended - time.monotonic(), 0.1))
             self.nodes += 1
             if result.status not in ("solved", "infeasible"):
                 return part, []
             bound, duals = self._bound(program, result)
             if bound > part.bound:
-                part = Bounded(chosen, known, *duals, bound, fixed)
+                part = Bounded(chosen, known, *duals, bound, fixed, self.n_cuts)
             if result.status == "infeasible" or self._within(part.bound, gap):
                 return part, []
-            if not self._explore(node, chosen, result.x):
-                candidate = self._candidate(program, result.x, ended)
+            if not self._explore(node, chosen, result.x) and not self._refine(result, ended):
+                candidate = self._candidate(node, chosen, known, fixed, result.x, ended)
                 if candidate is None:
                     break
                 pure = node.shares and all(result.x[z].max() > 1 - SHARE for z in node.shares.values())
@@ -143,21 +153,49 @@ class Search:
                     self._snap(node, chosen, known, fixed, result.x, ended)
                 if not self._activate(candidate):
                     break
+        else:
+            if self.eager:
+                self._candidate(node, chosen, known, fixed, result.x, ended)
         if self._within(part.bound, gap):
             return part, []
         halves = self._divide(node, chosen, result.x, allowed)
         if halves:
             return part, [(half, fixed) for half in halves]
-        _, undecided = round_by_direction(self.program, result.x[:n])
-        if not undecided.any():
+        column = self._conflict(result.x)
+        if column is None:
             return part, []
-        column = int(np.flatnonzero(undecided)[0])
         return part, [(allowed, fixed | {column: value}) for value in (0.0, 1.0)]
 
-    def _candidate(self, program: Program, x: Array, ended: float) -> Array | None:
-        """The follower's answer to a node's point, kept where it is the best so far."""
-        settled = settle(self.program, program, x, ended)
-        candidate = None if settled is None else self.point(settled[: len(self.program.c)])
+    # What a search over other programs than the relaxation itself does in its own way.
+
+    n_cuts = 0
+    rounds = ROUNDS
+    eager = False  # a point also from a node whose exploration did not end
+
+    def _solve(self, node: Hull, time_limit_s: float) -> RelaxationResult:
+        return solve_relaxation(node.program, time_limit_s)
+
+    def _own(self, fixed: Fixed) -> Fixed:
+        """The fixed binaries in terms of the nodes' columns."""
+        return fixed
+
+    def _refine(self, result: RelaxationResult, ended: float) -> bool:
+        """Make the nodes' programs tighter at a point; true if they are."""
+        return False
+
+    def _conflict(self, x: Array) -> int | None:
+        """A binary whose two sides both have power at a node's point."""
+        _, undecided = round_by_direction(self.program, x[: len(self.program.c)])
+        return int(np.flatnonzero(undecided)[0]) if undecided.any() else None
+
+    def _candidate(
+        self, node: Hull, chosen: Allowed, known: Known, fixed: Fixed, x: Array, ended: float
+    ) -> Array | None:
+        """A point of the problem near a node's point, kept where it is the best so far."""
+        settled = settle(self.program, node.program, x, ended)
+        return self._keep(None if settled is None else self.point(settled[: len(self.program.c)]))
+
+    def _keep(self, candidate: Array | None) -> Array | None:
         if candidate is not None:
             value = self.program.objective(candidate)
             if value < self.best.value:
@@ -170,11 +208,16 @@ class Search:
         Optima like to sit on price kinks. A trace of another leaf in the mixture, too small to divide, puts
         the load a hair beside the kink, and the follower answers with the price of the other side.
         """
-        largest: Allowed = {t: (leaves[int(np.argmax(x[node.shares[t]]))],) for t, leaves in chosen.items()}
-        program = hull(self.relaxed, self.hours, largest, known).program.with_fixed(fixed)
-        result = solve_relaxation(program, max(ended - time.monotonic(), 0.1))
+        snapped = self._largest(node, chosen, x)
+        pure = hull(self.relaxed, self.hours, snapped, known).with_fixed(fixed)
+        result = solve_relaxation(pure.program, max(ended - time.monotonic(), 0.1))
         if result.status == "solved":
-            self._candidate(program, result.x, ended)
+            self._candidate(pure, snapped, known, fixed, result.x, ended)
+
+    @staticmethod
+    def _largest(node: Hull, chosen: Allowed, x: Array) -> Allowed:
+        """Of every hour the leaf that has the largest share."""
+        return {t: (leaves[int(np.argmax(x[node.shares[t]]))],) for t, leaves in chosen.items()}
 
     def _bound(self, program: Program, result: RelaxationResult) -> tuple[float, tuple[Array, Array]]:
         """The safe bound and its dual vector; an infeasible node's dual ray is followed far enough."""
@@ -188,20 +231,28 @@ class Search:
 
     def _activate(self, x: Array) -> bool:
         """Give a tree to every hour in which the point pays rent and that has none yet."""
+        rents = {t: hour.native_cost - float(hour.native @ x) for t, hour in self.hours.items()}
+        return self._plant(rents, {t: hour.load(x) for t, hour in self.hours.items()})
+
+    def _plant(self, rents: dict[int, float], loads: dict[int, Array]) -> bool:
+        """Give a tree to every hour without one that pays rent at its load; true if one was explored."""
         fresh = False
         for t, hour in self.hours.items():
-            if t not in self.trees and hour.native_cost - float(hour.native @ x) > RENT:
+            if t not in self.trees and rents[t] > RENT:
                 self.trees[t] = [whole(hour)]
-                fresh |= self._split(t, self.trees[t][0], hour.load(x))
+                fresh |= self._split(t, self.trees[t][0], loads[t])
         return fresh
 
     def _explore(self, node: Hull, chosen: Allowed, x: Array) -> bool:
         """Split every unexplored leaf that the point gives a share; true if any was."""
         fresh = False
         for t, leaves in chosen.items():
+            load, directions = self.node_hours[t].load(x), node.directions[t]
             for leaf, share, part in zip(leaves, x[node.shares[t]], x[node.loads[t]], strict=True):
                 if share > SHARE and leaf.region is None:
-                    fresh |= self._split(t, leaf, part / share)
+                    # The load nearest the hour's that looks like the leaf's.
+                    apart = np.linalg.lstsq(directions, part / share - directions @ load, rcond=None)[0]
+                    fresh |= self._split(t, leaf, load + apart)
         return fresh
 
     def _split(self, t: int, leaf: Leaf, load: Array) -> bool:

@@ -1,0 +1,414 @@
+"""What one ADN does in one hour, apart from all else: blocks, and the cuts that stand in for them.
+
+Generalised Benders decomposition (Geoffrion 1972), cut by ADN *and* hour. Columns are *shared* where they
+join hours (a battery's charge, discharge and energy), ADNs (trades) or the two grids (boundary power,
+everything of the follower). All other columns of an ADN belong to one of its hours: the *block* (d, t),
+with its own rows and cones. For any dual vector (y, z in the cones) of a block's rows and cones, every
+feasible point satisfies
+
+    c_own u  >=  y+ row_lower - y- row_upper - z cone_b + sum_own min(r lower, r upper) + r_shared s,
+
+    r = c_own - A'y - cone_A'z  (s: shared columns, whose own cost is not in c_own).
+
+That is a *cut* on ``eta``, the block's cost, in terms of the shared columns alone; it holds whatever solver
+gave (y, z), because what they miss is absorbed by the boxes, as in ``model.bounds``. The *shared program*
+has the shared columns, one ``eta`` a block, the rows without own columns, and the cuts: a relaxation of the
+whole that is linear, small, and close to it where the cuts were taken.
+"""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import pyomo.environ as pyo
+from scipy.sparse import csr_array, hstack, vstack
+
+from model.bounds import project_to_cones
+from model.price_hull import HourLoads
+from model.problem import Problem
+from model.program import Array, Program, cone_starts
+
+
+@dataclass(frozen=True, eq=False)
+class Blocks:
+    """A relaxed program with the trades of each ADN and hour summed, and the block of each column.
+
+    Attributes:
+        program: the relaxation; after its columns come two for every ADN and hour, what it sells to all
+            partners and what it buys from all. The trades' entries in the ADNs' rows are theirs now.
+        hours: number of hours T; block number ``d T + t``.
+        of_column, of_row, of_cone_row: block number, -1 where shared.
+        priced: shared columns that carry energy between the grids: the follower prices them.
+    """
+
+    program: Program
+    hours: int
+    n_blocks: int
+    of_column: Array
+    of_row: Array
+    of_cone_row: Array
+    priced: Array
+
+    @cached_property
+    def shared(self) -> Array:
+        """The shared columns."""
+        return np.flatnonzero(self.of_column < 0)
+
+    @cached_property
+    def rows(self) -> list[Array]:
+        """The rows of every block."""
+        return _grouped(self.of_row, self.n_blocks)
+
+    @cached_property
+    def cone_rows(self) -> list[Array]:
+        """The cone rows of every block."""
+        return _grouped(self.of_cone_row, self.n_blocks)
+
+    @cached_property
+    def columns(self) -> list[Array]:
+        """The own columns of every block."""
+        return _grouped(self.of_column, self.n_blocks)
+
+    @cached_property
+    def cone_dims(self) -> list[Array]:
+        """The cones' dimensions of every block."""
+        dims = self.program.cone_dims
+        if not len(dims):
+            return [dims] * self.n_blocks
+        own = self.of_cone_row[cone_starts(dims)]
+        return [dims[which] for which in _grouped(own, self.n_blocks)]
+
+    @cached_property
+    def products(self) -> Array:
+        """How many products a computed reduced cost of each column sums at most."""
+        p = self.program
+        return (
+            np.bincount(p.A.indices, minlength=len(p.c))
+            + np.bincount(p.cone_A.indices, minlength=len(p.c))
+            + 4
+        )
+
+    @cached_property
+    def position(self) -> Array:
+        """Of every column of ``program``: its number in the shared program, -1 for an own column."""
+        position = np.full(len(self.of_column), -1)
+        position[self.shared] = np.arange(len(self.shared))
+        return position
+
+    @cached_property
+    def shared_components(self) -> dict[str, slice]:
+        """The Pyomo variables all of whose columns are shared, by their columns in the shared program."""
+        found = {}
+        for name, where in self.program.columns.items():
+            at = self.position[where]
+            if len(at) and at.min() >= 0:
+                found[name] = slice(int(at[0]), int(at[-1]) + 1)
+        return found
+
+    @cached_property
+    def relaxation(self) -> Program:
+        """The shared program without a cut: shared columns, then one ``eta`` a block in an implied box."""
+        p, shared = self.program, self.shared
+        own = np.flatnonzero(self.of_column >= 0)
+        least = np.minimum(p.c[own] * p.lower[own], p.c[own] * p.upper[own])
+        most = np.maximum(p.c[own] * p.lower[own], p.c[own] * p.upper[own])
+        block = self.of_column[own]
+        eta = np.array([np.bincount(block, part, self.n_blocks) for part in (least, most)])
+        # Wider by far more than its own rounding.
+        slack = 1e-9 * (1.0 + np.bincount(block, np.abs(least) + np.abs(most), self.n_blocks))
+        rows = np.flatnonzero(self.of_row < 0)
+        kept = p.A[rows][:, shared]
+        free = np.zeros(self.n_blocks, dtype=bool)
+        none = csr_array((0, len(shared) + self.n_blocks))
+        return replace(
+            p,
+            c=np.append(p.c[shared], np.ones(self.n_blocks)),
+            A=hstack([kept, csr_array((len(rows), self.n_blocks))], format="csr"),
+            row_lower=p.row_lower[rows],
+            row_upper=p.row_upper[rows],
+            lower=np.append(p.lower[shared], eta[0] - slack),
+            upper=np.append(p.upper[shared], eta[1] + slack),
+            integer=np.append(p.integer[shared], free),
+            enforced_lower=np.append(p.enforced_lower[shared], free),
+            enforced_upper=np.append(p.enforced_upper[shared], free),
+            cone_A=none,
+            cone_b=np.zeros(0),
+            cone_dims=np.zeros(0, dtype=int),
+            cone_variables=0,
+            columns=self.shared_components,
+            variables=[],
+        )
+
+    def loads(self, hours: dict[int, HourLoads]) -> dict[int, HourLoads]:
+        """The hours' loads in terms of the shared program's columns."""
+        extra = np.zeros(self.n_blocks)
+        n = len(next(iter(hours.values())).cost) if hours else 0
+        shared = self.shared[self.shared < n]
+        totals = np.zeros(len(self.shared) - len(shared))
+        return {
+            t: replace(
+                hour,
+                boundary=[self.position[own] for own in hour.boundary],
+                cost=np.concatenate([hour.cost[shared], totals, extra]),
+                native=np.concatenate([hour.native[shared], totals, extra]),
+            )
+            for t, hour in hours.items()
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Cuts:
+    """Dual vectors of blocks: of cut k the block's number and the duals of its rows and cone rows."""
+
+    block: Array
+    row_duals: list[Array]
+    cone_duals: list[Array]
+
+    def first(self, n: int) -> "Cuts":
+        """The first n of them."""
+        return Cuts(self.block[:n], self.row_duals[:n], self.cone_duals[:n])
+
+
+def blocks_of(problem: Problem, program: Program) -> Blocks:
+    """The blocks of a problem's relaxation.
+
+    Raises ValueError where a row or a cone holds own columns of two blocks, which cannot be: a row that
+    joins hours or the follower makes all its columns shared, and one that joins ADNs holds trades only.
+    """
+    total = _with_totals(problem, program)
+    hours = problem.instance.hours
+    n = len(total.c)
+    hour, feeder, follower = np.full(n, -1), np.full(n, -1), np.zeros(n, dtype=bool)
+    for d, b in problem.m.feeder.items():
+        for variable in b.component_objects(pyo.Var):
+            where = program.columns[variable.name]
+            feeder[where], hour[where] = d, np.arange(where.stop - where.start) % hours
+    for name, where in program.columns.items():
+        follower[where] = name.startswith("follower.")
+
+    pattern = _pattern(total.A)
+    joins = _spread(pattern, hour) | (pattern @ follower.astype(float) > 0)
+    shared = (feeder < 0) | (pattern.T @ joins.astype(float) > 0)
+    if hours == 1:  # energy over the only hour's end joins nothing
+        for b in problem.m.feeder.values():
+            for variable in (b.charge, b.discharge, b.energy):
+                shared[program.columns[variable.name]] = True
+    # A binary all of whose rows hold shared columns only besides it belongs to them.
+    n_own = pattern @ (~shared).astype(float)
+    shared |= total.integer & (pattern.T @ (n_own > 1).astype(float) == 0)
+
+    of_column = np.where(shared, -1, feeder * hours + hour)
+    cones = _pattern(total.cone_A)
+    if (cones @ shared.astype(float)).any():
+        raise ValueError("a cone holds a shared column")
+    of_cone_row = _owner(cones, of_column)
+    if len(total.cone_dims):
+        of_cone_row = np.repeat(
+            np.maximum.reduceat(of_cone_row, cone_starts(total.cone_dims)), total.cone_dims
+        )
+    market = pattern @ follower.astype(float) > 0
+    return Blocks(
+        program=total,
+        hours=hours,
+        n_blocks=len(problem.instance.feeders) * hours,
+        of_column=of_column,
+        of_row=_owner(pattern, of_column),
+        of_cone_row=of_cone_row,
+        priced=(feeder >= 0) & (pattern.T @ market.astype(float) > 0),
+    )
+
+
+def cut_rows(blocks: Blocks, cuts: Cuts) -> tuple[Array, csr_array]:
+    """Right-hand sides (k,) and coefficients (k, shared columns and etas) of ``row s >= side``.
+
+    Sides are rounded down by a bound on all rounding errors; one whose numbers overflow is -inf and says
+    nothing. Raises ValueError for vectors that do not fit their block.
+    """
+    p, block = blocks.program, cuts.block
+    n_cuts, n = len(block), len(p.c)
+    fits = [
+        0 <= b < blocks.n_blocks and y.shape == blocks.rows[b].shape and z.shape == blocks.cone_rows[b].shape
+        for b, y, z in zip(block, cuts.row_duals, cuts.cone_duals, strict=True)
+    ]
+    if not all(fits):
+        raise ValueError("a cut's dual vectors do not fit its block")
+    which = np.array([len(blocks.rows[b]) for b in block], dtype=int)
+    cone_which = np.array([len(blocks.cone_rows[b]) for b in block], dtype=int)
+    rows = _joined([blocks.rows[b] for b in block])
+    cone_rows = _joined([blocks.cone_rows[b] for b in block])
+    y = np.concatenate([np.zeros(0), *cuts.row_duals])
+    z = np.concatenate([np.zeros(0), *cuts.cone_duals])
+    y, z = np.where(np.isfinite(y), y, 0.0), np.where(np.isfinite(z), z, 0.0)
+    y[(y > 0) & np.isinf(p.row_lower[rows])] = 0.0
+    y[(y < 0) & np.isinf(p.row_upper[rows])] = 0.0
+    z = project_to_cones(z, _joined([blocks.cone_dims[b] for b in block]))
+    Y = csr_array((y, rows, _starts(which)), shape=(n_cuts, p.A.shape[0]))
+    Z = csr_array((z, cone_rows, _starts(cone_which)), shape=(n_cuts, p.cone_A.shape[0]))
+
+    own_cost = np.where(blocks.of_column >= 0, p.c, 0.0)
+    costly = np.flatnonzero(own_cost)
+    cost = csr_array((own_cost[costly], (blocks.of_column[costly], costly)), shape=(blocks.n_blocks, n))[
+        block
+    ]
+    reduced = (cost - Y @ p.A - Z @ p.cone_A).tocoo()
+    k, j, r = reduced.row, reduced.col, reduced.data
+    own = blocks.of_column[j] == block[k]
+    side = np.where(y > 0, p.row_lower[rows], np.where(y < 0, p.row_upper[rows], 0.0))
+    with np.errstate(invalid="ignore", over="ignore"):
+        boxed = np.where(r > 0, r * p.lower[j], r * p.upper[j]) * own
+        terms = [
+            (np.repeat(np.arange(n_cuts), which), y * side),
+            (np.repeat(np.arange(n_cuts), cone_which), -z * p.cone_b[cone_rows]),
+            (k, boxed),
+        ]
+        value, size = np.zeros(n_cuts), np.zeros(n_cuts)
+        for at, term in terms:
+            value += np.bincount(at, term, n_cuts)
+            size += np.bincount(at, np.abs(term), n_cuts)
+        # A computed sum of m products is within m u of the sum of their absolute values (u: unit roundoff).
+        unit = np.finfo(float).eps
+        extent = np.maximum(np.abs(p.lower), np.abs(p.upper))
+        most = (abs(cost) + abs(Y) @ abs(p.A) + abs(Z) @ abs(p.cone_A)) @ (blocks.products * extent)
+        count = which + cone_which + np.bincount(k, minlength=n_cuts) + 4
+        value -= 2 * unit * (most + count * size)
+    value[~np.isfinite(value)] = -np.inf
+    column = blocks.position[j[~own]]
+    eta = len(blocks.shared) + block
+    coefficients = csr_array(
+        (
+            np.concatenate([-r[~own], np.ones(n_cuts)]),
+            (np.concatenate([k[~own], np.arange(n_cuts)]), np.concatenate([column, eta])),
+        ),
+        shape=(n_cuts, len(blocks.shared) + blocks.n_blocks),
+    )
+    return value, coefficients
+
+
+def with_cuts(program: Program, sides: Array, coefficients: csr_array) -> Program:
+    """The shared program with cuts as its last rows."""
+    return replace(
+        program,
+        A=vstack([program.A, coefficients], format="csr"),
+        row_lower=np.append(program.row_lower, sides),
+        row_upper=np.append(program.row_upper, np.full(len(sides), np.inf)),
+    )
+
+
+def _with_totals(problem: Problem, program: Program) -> Program:
+    """The relaxation with two more columns for every ADN and hour: all it sells and all it buys across.
+
+    Rows of an ADN hold those in place of its trades: every trade of one direction has the same entry there.
+    The leaders' binaries stay marked as integer.
+    """
+    instance, m, hours = problem.instance, problem.m, problem.instance.hours
+    relaxed = program.relaxed()
+    leaders = program.integer.copy()
+    for name, where in program.columns.items():
+        if name.startswith("complementarity."):
+            leaders[where] = False
+    kept = np.cumsum(~program.complementarity_rows) - 1
+    owner = np.full(len(relaxed.row_lower), -1)
+    where_x = program.columns[m.x.name]
+    trades = np.zeros(len(program.c), dtype=bool)
+    trades[where_x] = True
+    for component in m.component_objects(pyo.Constraint, active=True, descend_into=False):
+        rows = program.rows.get(component.name)
+        if rows is not None and component.dim() == 2:
+            owner[kept[rows]] = [d for d, _ in component]
+
+    n, pairs = (
+        len(program.c),
+        np.array([(a.seller, a.buyer) for a in instance.arcs], dtype=int).reshape(-1, 2),
+    )
+    n_totals = instance.n_adns * hours
+    arc, hour = np.divmod(np.arange(where_x.stop - where_x.start), hours)
+    seller, buyer = pairs[arc].T if len(arc) else (arc, arc)
+    A = relaxed.A.tocoo()
+    of_trade = trades[A.col]
+    row, column, value = A.row[of_trade], A.col[of_trade] - where_x.start, A.data[of_trade]
+    sold = owner[row] == seller[column]
+    if not (sold | (owner[row] == buyer[column])).all():
+        raise ValueError("a trade stands in a row of neither of its partners")
+    into = n + np.where(sold, seller[column], n_totals // hours + buyer[column]) * hours + hour[column]
+    one, first = np.unique(np.column_stack([row, into]), axis=0, return_index=True)
+    same = csr_array((value[first], one.T), shape=(len(relaxed.row_lower), n + 2 * n_totals))
+    if len(value) and not np.array_equal(value, np.asarray(same[row, into]).ravel()):
+        raise ValueError("trades of one direction differ in a row")
+    rest = csr_array((A.data[~of_trade], (A.row[~of_trade], A.col[~of_trade])), shape=same.shape)
+    number = np.arange(len(arc))
+    total_rows = csr_array(
+        (
+            np.concatenate([np.ones(2 * len(arc)), -np.ones(2 * n_totals)]),
+            (
+                np.concatenate(
+                    [seller * hours + hour, n_totals + buyer * hours + hour, np.arange(2 * n_totals)]
+                ),
+                np.concatenate([where_x.start + number, where_x.start + number, n + np.arange(2 * n_totals)]),
+            ),
+        ),
+        shape=(2 * n_totals, n + 2 * n_totals),
+    )
+    most = abs(total_rows[:, :n]) @ program.upper
+    free = np.zeros(2 * n_totals, dtype=bool)
+    return replace(
+        relaxed,
+        c=np.append(relaxed.c, np.zeros(2 * n_totals)),
+        A=vstack([rest + same, total_rows], format="csr"),
+        row_lower=np.append(relaxed.row_lower, np.zeros(2 * n_totals)),
+        row_upper=np.append(relaxed.row_upper, np.zeros(2 * n_totals)),
+        lower=np.append(relaxed.lower, np.zeros(2 * n_totals)),
+        upper=np.append(relaxed.upper, most * (1 + 1e-12)),
+        integer=np.append(leaders, free),
+        enforced_lower=np.append(relaxed.enforced_lower, free),
+        enforced_upper=np.append(relaxed.enforced_upper, free),
+        cone_A=csr_array(
+            (relaxed.cone_A.data, relaxed.cone_A.indices, relaxed.cone_A.indptr),
+            shape=(relaxed.cone_A.shape[0], n + 2 * n_totals),
+        ),
+        variables=[],
+    )
+
+
+def _pattern(matrix: csr_array) -> csr_array:
+    return csr_array((np.ones(matrix.nnz), matrix.indices, matrix.indptr), shape=matrix.shape)
+
+
+def _spread(pattern: csr_array, label: Array) -> Array:
+    """True for the rows whose columns have two different labels; -1 is none."""
+    least, most = _extremes(pattern, label)
+    return most > least
+
+
+def _extremes(pattern: csr_array, label: Array) -> tuple[Array, Array]:
+    """Least and greatest label in every row; -1 is no label, and what a row without one has as greatest."""
+    row = np.repeat(np.arange(pattern.shape[0]), np.diff(pattern.indptr))
+    own = label[pattern.indices]
+    row, own = row[own >= 0], own[own >= 0]
+    least = np.full(pattern.shape[0], np.iinfo(int).max)
+    most = np.full(pattern.shape[0], -1)
+    np.minimum.at(least, row, own)
+    np.maximum.at(most, row, own)
+    return least, most
+
+
+def _owner(pattern: csr_array, of_column: Array) -> Array:
+    """The block of every row: that of its own columns, -1 where it has none."""
+    least, most = _extremes(pattern, of_column)
+    if (most > least).any():
+        raise ValueError("a row holds own columns of two blocks")
+    return most
+
+
+def _grouped(label: Array, n: int) -> list[Array]:
+    """The positions of each label 0..n-1, in order."""
+    order = np.argsort(label, kind="stable")
+    ends = np.searchsorted(label[order], np.arange(n + 1))
+    return [order[ends[k] : ends[k + 1]] for k in range(n)]
+
+
+def _starts(sizes: Array) -> Array:
+    return np.concatenate([[0], np.cumsum(sizes)])
+
+
+def _joined(parts: list[Array]) -> Array:
+    return np.concatenate([np.zeros(0, dtype=int), *parts]).astype(int)
