@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from model.certificate import Certificate
 
 PHASES = ("generate", "build", "compile", "solve", "certify")
-PACKAGES = "tso-dso-benchmark pyomo highspy clarabel gurobipy pyscipopt numpy scipy pandas pydantic
-distributed".split()  # whatever can change a number or a time
+PACKAGES = (  # whatever can change a number or a time
+    "tso-dso-benchmark pyomo highspy clarabel gurobipy pyscipopt numpy scipy pandas pydantic distributed"
+).split()
 
 
 class Recorder:
