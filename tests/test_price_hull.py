@@ -9,9 +9,13 @@ from scipy.optimize import linprog
 from toys import toy
 from uneven import uneven
 
+from generators import instance
+from model import price_hull
 from model.price_hull import HourLoads, Leaf, Region, chebyshev, hour_loads, hull, split, whole
 from model.program import compile_model
 from model.schemes import build
+from model.solvers.hour_market import HourMarket
+from model.solvers.relaxation import solve_relaxation
 
 BOX = np.array([[-1.0, 2.0], [0.5, 3.0]])
 # phi(D + L) = max over planes of lam L + value; the first is phi at native load, L = 0.
@@ -287,3 +291,54 @@ def test_the_largest_price_may_be_that_of_spillage():
     net = case.transmission.model_copy(update={"spill_per_mwh": 2000.0})
     problem = build(case.model_copy(update={"transmission": net}))
     assert hour_loads(problem, compile_model(problem.m), {0: 0.0})[0].price_cap == 20000.0
+
+
+# Many hosts, few directions.
+
+
+def test_where_prices_are_the_same_at_all_hosts_only_total_load_matters():
+    """Three hosts, 20 $/MWh below a total of 3 and 30 above: one direction holds all that is asked of a
+    load.
+    """
+    ones = np.ones(3)
+    box = np.array([[0.0, 2.0]] * 3)
+    low = Region(20 * ones, 100.0, *[np.zeros((0, 3))] * 2, (ones[None], np.array([3.0])))
+    high = Region(30 * ones, 70.0, *[np.zeros((0, 3))] * 2, (-ones[None], np.array([-3.0])))
+    leaves = (Leaf(ones[None], np.array([3.0]), low), Leaf(-ones[None], np.array([-3.0]), high))
+    view = price_hull._view(HourLoads([], box, np.zeros(0), np.zeros(0), 0.0, 0.0), [*leaves], (low, high))
+    assert len(view.directions) == 1 and view.box[0] == pytest.approx([0.0, 6.0], abs=1e-11)
+    assert view.box[0, 0] <= 0.0 and view.box[0, 1] >= 6.0
+    coefficients, error = view.of(30 * ones)
+    assert coefficients @ view.directions == pytest.approx(30 * ones) and 0 <= error < 1e-12
+
+
+def test_a_normal_outside_the_picked_directions_is_charged_what_it_misses():
+    view = price_hull._View(np.array([[1.0, 1.0, 1.0]]), np.array([[0.0, 6.0]]), np.full(3, 2.0))
+    coefficients, error = view.of(np.array([1.0, 1.0, 1.3]))
+    missed = np.abs(np.array([1.0, 1.0, 1.3]) - coefficients @ view.directions)
+    assert error == pytest.approx(2.0 * missed.sum()) and error > 0.1
+
+
+def test_a_hull_over_few_directions_bounds_what_all_directions_do():
+    """On a generated market with five hosts: never above the hull that sees every host, and above the
+    relaxation.
+    """
+    case = instance(5, seed=1, hours=1, congestion="none")
+    problem = build(case)
+    program = compile_model(problem.m)
+    market = HourMarket(problem, program, 0)
+    native = {0: market.solve(np.zeros(5))[0]}
+    hours = hour_loads(problem, program, native)
+    root = whole(hours[0])
+    found = market.region(hours[0].box.mean(axis=1), hours[0])
+    leaves = tuple(split(root, found, list(range(len(found.facets[1])))))
+    seen = hull(program.relaxed(), hours, {0: leaves}, {0: (found,)})
+    assert len(seen.directions[0]) < 5
+    value = seen.program.objective(solve_relaxation(seen.program).x)
+    with pytest.MonkeyPatch.context() as patch:
+        eye = price_hull._View(np.eye(5), hours[0].box, np.abs(hours[0].box).max(axis=1))
+        patch.setattr(price_hull, "_view", lambda *arguments: eye)
+        full = hull(program.relaxed(), hours, {0: leaves}, {0: (found,)})
+    all_seen = full.program.objective(solve_relaxation(full.program).x)
+    relaxed = program.objective(solve_relaxation(program.relaxed()).x)
+    assert relaxed - 1e-3 <= value <= all_seen + 1e-3

@@ -38,8 +38,8 @@ FINE = 0.05
 PURE = 1 - 1e-6  # the share of a leaf that is all of its hour
 # A leaf's limits are drawn in by what its load is underrated, times MARGIN, and by EDGE in p.u.
 LANDINGS, MARGIN, EDGE = 4, 1.2, 1e-6
-LANDED = 1e-5  # of the cost: a proposal underrated by no more is good enough
 SETTLINGS = 5
+ASIDE = 1e-3  # of a host's largest load: beside a kink
 
 
 def available() -> str | None:
@@ -93,7 +93,7 @@ class Decomposed(Search):
         if part is None or best is None:
             return Outcome(result.status, message="HiGHS and Clarabel, by ADN and hour")
         found = Outcome("solved", parts=(part,), message="HiGHS and Clarabel, by ADN and hour")
-        x = self._land({}, {}, {}, ended)
+        x = self._first_point(result, ended)
         if x is None:  # nobody trades, and batteries rest: every ADN can do that
             x = self.recourse.compose(np.zeros(len(best.s)))
         if x is None:
@@ -103,6 +103,27 @@ class Decomposed(Search):
         self.start(replace(found, x=x))
         self.best_value = self.best.value
         return replace(self.run(gap, ended), cuts=self.recourse.cuts)
+
+    def _first_point(self, result: RelaxationResult, ended: float) -> Array | None:
+        """The welfare bound's own point: its loads lie on price kinks, so each hour goes to the cheap side
+        of its.
+        """
+        load = self.recourse.trial(self.recourse.proposal(result.x)).load
+        rents, below = {}, {}
+        for t, hour in self.hours.items():
+            aside = ASIDE * np.abs(hour.box).max(axis=1)
+            cost, _, duals, _ = self.markets[t].solve(load[t] + aside)
+            price = duals[self.markets[t].host_rows]
+            rents[t] = float(price @ (load[t] + aside)) - (cost - hour.native_cost)
+            below[t] = load[t] - aside
+        self._plant(rents, below)
+        leaves = {
+            t: tuple(leaf for leaf in tree if leaf.region is not None)[:1] for t, tree in self.trees.items()
+        }
+        leaves = {t: own for t, own in leaves.items() if own}
+        known = {t: tuple(leaf.region for leaf in own if leaf.region) for t, own in leaves.items()}
+        x = self._land(leaves, known, {}, ended)
+        return self._land({}, {}, {}, ended) if x is None else x
 
     def _root(self, gap: float, ended: float) -> tuple[RelaxationResult, Bounded | None, Trial | None]:
         """Rounds of proposals and answers until the welfare bound is close: its proof and the best point."""
@@ -202,14 +223,19 @@ class Decomposed(Search):
         return self.recourse.compose(trial.s) if promising else None
 
     def _settled(self, node: Hull, ended: float) -> RelaxationResult | None:
-        """A node's point with no shared binary in conflict: those are fixed to the larger side."""
+        """A node's point with no binary of a battery in conflict: those are fixed to the larger side.
+
+        Conflicts of trade are left to the answer (``Recourse.compose``), which drops the smaller side.
+        """
         base = self.recourse.base
+        trades = base.columns[self.recourse.problem.m.exports_trade.name]
         for _ in range(SETTLINGS):
             result = self._solve(node, ended - time.monotonic())
             if result.status != "solved":
                 return None
             x = result.x[: len(base.c)]
             rounded, undecided = round_by_direction(base, x)
+            undecided[trades] = False
             if not undecided.any():
                 return result
             columns = kin(base, x, undecided)
@@ -277,7 +303,8 @@ class Decomposed(Search):
             short = {t: trial.load[t] - self.hours[t].load(s) for t in leaves}
             inside = all((leaf.G @ trial.load[t] <= leaf.h).all() for t in leaves for leaf in leaves[t])
             etas = result.x[len(self.blocks.shared) :][: self.blocks.n_blocks]
-            if inside and float((trial.own_cost - etas).sum()) <= LANDED * max(abs(trial.value), 1.0):
+            underrated = float((trial.own_cost - etas).sum())
+            if inside and underrated <= FINE * self.gap * max(abs(trial.value), 1.0):
                 break
         return None if s is None else self.recourse.compose(s)
 

@@ -76,13 +76,13 @@ class Search:
         native_cost = {t: market.solve(no_load)[0] for t, market in self.markets.items()}
         self.hours: dict[int, HourLoads] = hour_loads(problem, program, native_cost)
         self.node_hours = self.hours  # in terms of the nodes' columns
+        self.trees: dict[int, list[Leaf]] = {}
 
     def start(self, first: Outcome) -> None:
         """Begin at an outcome with a point and a bound."""
         self.first = first
         assert first.x is not None and first.parts
         self.best = _State(first.x, self.program.objective(first.x))
-        self.trees: dict[int, list[Leaf]] = {}
         self.nodes = 0
 
     def run(self, gap: float, ended: float) -> Outcome:

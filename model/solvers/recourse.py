@@ -221,12 +221,13 @@ class Recourse:
         """Shared values near ``s`` that every ADN can serve exactly, and its answers, None where none was
         found.
 
-        Trades that a partner cannot serve, or hardly, are reduced.
+        Trades that a partner cannot serve, or hardly, are reduced; an ADN sells in an hour or buys.
         """
         T = self.blocks.hours
         kept = np.ones((2, self.problem.instance.n_adns, T))
         answers: list[Answer] = [None] * self.blocks.n_blocks  # type: ignore[list-item]
         held = np.full(len(s), np.nan)
+        self._drop_relays(s, kept)
         for attempt in range(REDUCTIONS):
             s = self._reduced(s, kept)
             kept[:] = 1.0
@@ -246,15 +247,24 @@ class Recourse:
                 return s, answers
         return s, None
 
+    def _drop_relays(self, s: Array, kept: Array) -> None:
+        """Lower to nothing the smaller of what an ADN sells and buys in an hour where it does both."""
+        sold, bought = s[len(self.program.c) :].reshape(kept.shape)
+        both = np.minimum(sold, bought) > NOTHING
+        kept[0][both & (sold <= bought)] = 0.0
+        kept[1][both & (sold > bought)] = 0.0
+
     def _draw_back(self, s: Array, kept: Array) -> None:
         """Lower the shares ``kept`` of what ADNs sell and buy where their last answers had to do so."""
         n, n_totals = len(self.program.c), self.blocks.n_blocks
         for b, (own, answer) in enumerate(zip(self.shared_of, self.answers, strict=True)):
-            if (np.abs(answer.moved) > NOISE).any():
+            if (answer.moved < -NOISE).any():
                 moved = dict(zip(own.tolist(), answer.moved.tolist(), strict=True))
                 for side, column in enumerate((n + b, n + n_totals + b)):
-                    share = (s[column] + min(moved.get(column, 0.0), 0.0)) / max(s[column], NOISE)
-                    kept[side, b // self.blocks.hours, b % self.blocks.hours] = np.clip(share, 0, DRAWN_BACK)
+                    less = -moved.get(column, 0.0)
+                    if less > NOISE and s[column] > 0:
+                        share = np.clip(1 - less / s[column], 0, DRAWN_BACK)
+                        kept[side, b // self.blocks.hours, b % self.blocks.hours] = share
 
     def _reduced(self, s: Array, kept: Array) -> Array:
         """Shared values with every trade at the share that both partners keep, (2, ADN, hour), and the
