@@ -112,6 +112,9 @@ class Search:
                 closed.append(part)
             for child in children:
                 heapq.heappush(queue, (part.bound, next(tick), part, *child))
+        bounds = [part.bound for part in closed] + [item[0] for item in queue]
+        if time.monotonic() >= ended and not self._within(min(bounds), gap):
+            status = "time_limit"  # a node that ended with the time was closed as it was
         parts = {id(part): part for part in [*closed, *(item[2] for item in queue)]}
         return replace(
             self.first,
