@@ -24,10 +24,9 @@ from model.solvers.binaries import leader_binaries, round_by_direction, settle
 from model.solvers.follower import Follower
 from model.solvers.outer_approximation import branch
 from model.solvers.price_regions import Search, applies
+from model.solvers.recourse import SOUND
 from model.solvers.relaxation import follow_ray, solve_relaxation
 
-# Half of what the certificate lets pass: an interior-point method that ends almost solved may miss it.
-SOUND = 5e-7
 # From so many ADNs on the decomposition by ADN and hour is faster than the conic relaxation as a whole.
 MANY = 40
 

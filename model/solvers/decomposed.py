@@ -76,7 +76,6 @@ class Decomposed(Search):
         self.node_hours = self.blocks.loads(self.hours)
         self.warm = Warm(len(self.recourse.base.c))
         self.nodes = self.next_dive = 0
-        self.best_value = np.inf
 
     @property
     def relaxed(self) -> Program:  # type: ignore[override]
@@ -101,7 +100,6 @@ class Decomposed(Search):
             message = "no point whose hours every ADN can serve exactly was found"
             return replace(found, status=status, message=message, cuts=self.recourse.cuts)
         self.start(replace(found, x=x))
-        self.best_value = self.best.value
         return replace(self.run(gap, ended), cuts=self.recourse.cuts)
 
     def _first_point(self, result: RelaxationResult, ended: float) -> Array | None:
@@ -205,11 +203,6 @@ class Decomposed(Search):
         landed = None if leaves is None else self._keep(self._land(leaves, known, fixed, ended))
         return own if landed is None else landed
 
-    def _keep(self, candidate: Array | None) -> Array | None:
-        super()._keep(candidate)
-        self.best_value = self.best.value
-        return candidate
-
     def _snap(self, *_: object) -> None:
         """A candidate lies wholly in a leaf of each hour already."""
 
@@ -219,7 +212,7 @@ class Decomposed(Search):
         if result is None:
             return None
         trial = self.recourse.trial(self.recourse.proposal(result.x))
-        promising = trial.value + sum(trial.rents.values()) < self.best_value
+        promising = trial.value + sum(trial.rents.values()) < self.best.value
         return self.recourse.compose(trial.s) if promising else None
 
     def _settled(self, node: Hull, ended: float) -> RelaxationResult | None:
@@ -268,7 +261,7 @@ class Decomposed(Search):
             if not tried:
                 return None
             value, chosen, node, x = min(tried, key=lambda item: item[0])
-            if value >= self.best_value:
+            if value >= self.best.value:
                 return None
 
     def _tried(
@@ -296,7 +289,7 @@ class Decomposed(Search):
             narrow = {t: tuple(_narrowed(leaf, short[t]) for leaf in own) for t, own in leaves.items()}
             node = hull(self.relaxed, self.node_hours, narrow, known).with_fixed(self._own(fixed))
             result = self._settled(node, ended)
-            if result is None or node.program.objective(result.x) >= self.best_value:
+            if result is None or node.program.objective(result.x) >= self.best.value:
                 return None
             s = self.recourse.proposal(result.x)
             trial = self.recourse.trial(s)

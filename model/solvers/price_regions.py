@@ -77,6 +77,7 @@ class Search:
         self.hours: dict[int, HourLoads] = hour_loads(problem, program, native_cost)
         self.node_hours = self.hours  # in terms of the nodes' columns
         self.trees: dict[int, list[Leaf]] = {}
+        self.best = _State(np.zeros(0), np.inf)
 
     def start(self, first: Outcome) -> None:
         """Begin at an outcome with a point and a bound."""

@@ -25,7 +25,7 @@ NOTHING, NOISE = 1e-4, 1e-6
 # A trade that an ADN can hardly serve is reduced to this share, then dropped.
 DRAWN_BACK = 0.98
 REDUCTIONS = 8
-# A point may miss rows and cones by half of what the certificate lets pass.
+# Half of what the certificate lets pass: an interior-point method that ends almost solved may miss it.
 SOUND = 5e-7
 
 
