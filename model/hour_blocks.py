@@ -164,10 +164,6 @@ class Cuts:
     row_duals: list[Array]
     cone_duals: list[Array]
 
-    def first(self, n: int) -> "Cuts":
-        """The first n of them."""
-        return Cuts(self.block[:n], self.row_duals[:n], self.cone_duals[:n])
-
 
 def blocks_of(problem: Problem, program: Program) -> Blocks:
     """The blocks of a problem's relaxation.

@@ -6,7 +6,7 @@ import pytest
 from toys import toy
 
 from model.certificate import certify
-from model.hour_blocks import blocks_of, cut_rows, with_cuts
+from model.hour_blocks import Cuts, blocks_of, cut_rows, with_cuts
 from model.program import compile_model
 from model.schemes import build
 from model.solvers import solve
@@ -40,7 +40,7 @@ def test_cuts_of_another_program_prove_nothing(proven, spoil):
         "shape": replace(outcome.cuts, cone_duals=[z[:-1] for z in outcome.cuts.cone_duals]),
         "block": replace(outcome.cuts, block=outcome.cuts.block - 100),
         "missing": None,
-        "other": outcome.cuts.first(1),
+        "other": Cuts(outcome.cuts.block[:1], outcome.cuts.row_duals[:1], outcome.cuts.cone_duals[:1]),
     }[spoil]
     found = certify(problem, program, replace(outcome, cuts=cuts), 1e-3)
     assert found.bound is None and found.status != "certified"

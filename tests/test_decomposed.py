@@ -93,8 +93,8 @@ def test_a_tariff_is_refused_by_name():
 def test_time_that_is_up_ends_the_method_with_what_it_has():
     problem, program = compiled(instance(2))
     began = time.monotonic()
-    outcome = solve(problem, program, "decomposed", 1e-9, 2.0)
-    assert time.monotonic() - began < 20.0
+    outcome = solve(problem, program, "decomposed", 1e-9, 8.0)  # a slow machine's first round is in there
+    assert time.monotonic() - began < 30.0
     certificate = certify(problem, program, outcome, 1e-9)
     assert certificate.status in ("time_limit", "gap_limit"), certificate
     assert certificate.bound is not None and certificate.bound_by == "safe"
