@@ -31,31 +31,31 @@ class Assembly(_Growth):
     """From the instance to sparse arrays."""
 
     def setup(self, n_adns, partners):
-        from model.program import compile_model
         from model.schemes import build
+        from model.stamping import compile_problem
 
-        self.build, self.compile = build, compile_model
+        self.build, self.compile = build, compile_problem
         self.case = case_of(n_adns, partners)
-        self.m = build(self.case).m
+        self.problem = build(self.case, stamped=True)
 
     def time_build(self, n_adns, partners):
-        self.build(self.case)
+        self.build(self.case, stamped=True)
 
     def time_compile(self, n_adns, partners):
-        self.compile(self.m)
+        self.compile(self.problem)
 
 
 class Solution(_Growth):
     """From sparse arrays to a point and a bound."""
 
     def setup(self, n_adns, partners):
-        from model.program import compile_model
         from model.schemes import build
         from model.solvers import solve
+        from model.stamping import compile_problem
 
         self.solve = solve
-        self.problem = build(case_of(n_adns, partners))
-        self.program = compile_model(self.problem.m)
+        self.problem = build(case_of(n_adns, partners), stamped=True)
+        self.program = compile_problem(self.problem)
 
     def time_solve(self, n_adns, partners):
         self.solve(self.problem, self.program, gap=SETTINGS.gap, time_limit_s=SETTINGS.time_limit)

@@ -101,15 +101,16 @@ def measure(case: Instance, settings: Settings, recorder: Recorder) -> Measured:
     from model.certificate import certify
     from model.counts import coefficients, predict
     from model.metrics import schedule
-    from model.program import compile_model
     from model.schemes import build
-    from model.solvers import solve
+    from model.solvers import READ_PYOMO, solve
+    from model.stamping import compile_problem
 
     recorder.note(**facts_of(case))
     with recorder.phase("build"):
-        problem = build(case, scheme=settings.scheme, mode=settings.mode)
+        stamped = settings.method not in READ_PYOMO
+        problem = build(case, scheme=settings.scheme, mode=settings.mode, stamped=stamped)
     with recorder.phase("compile"):
-        program = compile_model(problem.m)
+        program = compile_problem(problem)
     recorder.note(
         **program.sizes,
         coupling=problem.coupling,

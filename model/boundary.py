@@ -15,7 +15,7 @@ from model.trading import partners
 
 def add_boundary_variables(b: pyo.Block, data: FeederData, hours: range) -> None:
     """Physical boundary power, the import and export accounts, and their binary."""
-    b.P_boundary = pyo.Var(hours, bounds=lambda b, t: data.boundary_box(t))
+    b.P_boundary = pyo.Var(hours, bounds=lambda b, t: data.boundary_box[t])
     b.p_import = pyo.Var(hours, bounds=(0, data.root_capacity + data.sold_capacity))
     b.p_export = pyo.Var(hours, bounds=(0, data.root_capacity + data.bought_capacity))
     b.importing = pyo.Var(hours, domain=pyo.Binary)
@@ -62,7 +62,7 @@ def load_box(
     for feeder, data in zip(instance.feeders, feeders, strict=True):
         for t in hours:
             low, high = box[feeder.host_bus][t]
-            least, most = data.boundary_box(t)
+            least, most = data.boundary_box[t]
             box[feeder.host_bus][t] = (low + least, high + most)
     return box
 

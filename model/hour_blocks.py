@@ -20,7 +20,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-import pyomo.environ as pyo
 from scipy.sparse import csr_array, hstack, vstack
 
 from model.bounds import project_to_cones
@@ -175,20 +174,19 @@ def blocks_of(problem: Problem, program: Program) -> Blocks:
     hours = problem.instance.hours
     n = len(total.c)
     hour, feeder, follower = np.full(n, -1), np.full(n, -1), np.zeros(n, dtype=bool)
-    for d, b in problem.m.feeder.items():
-        for variable in b.component_objects(pyo.Var):
-            where = program.columns[variable.name]
-            feeder[where], hour[where] = d, np.arange(where.stop - where.start) % hours
     for name, where in program.columns.items():
         follower[where] = name.startswith("follower.")
+        if name.startswith("feeder["):
+            hour[where] = np.arange(where.stop - where.start) % hours
+            feeder[where] = int(name[len("feeder[") : name.index("]")])
 
     pattern = _pattern(total.A)
     joins = _spread(pattern, hour) | (pattern @ follower.astype(float) > 0)
     shared = (feeder < 0) | (pattern.T @ joins.astype(float) > 0)
     if hours == 1:  # energy over the only hour's end joins nothing
-        for b in problem.m.feeder.values():
-            for variable in (b.charge, b.discharge, b.energy):
-                shared[program.columns[variable.name]] = True
+        for name, where in program.columns.items():
+            if name.endswith((".charge", ".discharge", ".energy")):
+                shared[where] = True
     # A binary all of whose rows hold shared columns only besides it belongs to them.
     n_own = pattern @ (~shared).astype(float)
     shared |= total.integer & (pattern.T @ (n_own > 1).astype(float) == 0)
@@ -296,7 +294,7 @@ def _with_totals(problem: Problem, program: Program) -> Program:
     Rows of an ADN hold those in place of its trades: every trade of one direction has the same entry there.
     The leaders' binaries stay marked as integer.
     """
-    instance, m, hours = problem.instance, problem.m, problem.instance.hours
+    instance, hours = problem.instance, problem.instance.hours
     relaxed = program.relaxed()
     leaders = program.integer.copy()
     for name, where in program.columns.items():
@@ -304,13 +302,11 @@ def _with_totals(problem: Problem, program: Program) -> Program:
             leaders[where] = False
     kept = np.cumsum(~program.complementarity_rows) - 1
     owner = np.full(len(relaxed.row_lower), -1)
-    where_x = program.columns[m.x.name]
+    where_x = program.columns["x"]
     trades = np.zeros(len(program.c), dtype=bool)
     trades[where_x] = True
-    for component in m.component_objects(pyo.Constraint, active=True, descend_into=False):
-        rows = program.rows.get(component.name)
-        if rows is not None and component.dim() == 2:
-            owner[kept[rows]] = [d for d, _ in component]
+    for name, keys in program.row_keys.items():
+        owner[kept[program.rows[name]]] = [d for d, _ in keys]
 
     n, pairs = (
         len(program.c),

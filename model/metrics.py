@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-import pyomo.environ as pyo
 
 from model.data import Instance
 from model.outcome import Outcome
@@ -158,16 +157,17 @@ def _sending_v(feeder, f: FeederSchedule) -> Array:
 
 def extract(problem: Problem, program: Program, x: Array) -> Schedule:
     """Read a point of the program back into MW, MWh and $/MWh."""
-    inst, m = problem.instance, problem.m
+    inst = problem.instance
     base, hours = inst.base_mva, inst.hours
 
-    def values(variable: pyo.Var) -> Array:
-        return x[program.column(variable.name)].reshape(-1, hours)
+    def values(name: str) -> Array:
+        return x[program.columns[name]].reshape(-1, hours)
 
     feeders = []
-    for b in m.feeder.values():
+    for d in range(inst.n_adns):
+        own = f"feeder[{d}]"
         power = {
-            name: base * values(getattr(b, name))
+            name: base * values(f"{own}.{name}")
             for name in (
                 "charge",
                 "discharge",
@@ -181,25 +181,24 @@ def extract(problem: Problem, program: Program, x: Array) -> Schedule:
             )
         }
         boundary = {
-            name: base * values(getattr(b, name))[0] for name in ("P_boundary", "p_import", "p_export")
+            name: base * values(f"{own}.{name}")[0] for name in ("P_boundary", "p_import", "p_export")
         }
         feeders.append(
             FeederSchedule(
-                P_mw=base * values(b.P),
-                Q_mvar=base * values(b.Q),
-                l_pu=values(b.l),
-                v_pu=values(b.v),
-                pv=base * values(b.pv_p),
+                P_mw=base * values(f"{own}.P"),
+                Q_mvar=base * values(f"{own}.Q"),
+                l_pu=values(f"{own}.l"),
+                v_pu=values(f"{own}.v"),
+                pv=base * values(f"{own}.pv_p"),
                 **power,
                 **boundary,
             )
         )
-    f = m.follower
     buses = [bus.bus_i for bus in inst.transmission.buses]
     theta = np.zeros((len(buses), hours))
-    theta[[i for i, bus in enumerate(buses) if bus != inst.transmission.ref_bus]] = values(f.theta)
+    theta[[i for i, bus in enumerate(buses) if bus != inst.transmission.ref_bus]] = values("follower.theta")
     pg, start = [], 0
-    blocks = base * values(f.pg)
+    blocks = base * values("follower.pg")
     for gen in inst.transmission.gens:
         pg.append(blocks[start : start + len(gen.blocks)])
         start += len(gen.blocks)
@@ -208,10 +207,10 @@ def extract(problem: Problem, program: Program, x: Array) -> Schedule:
     return Schedule(
         inst,
         feeders,
-        base * values(m.x),
+        base * values("x"),
         pg,
-        base * values(f.shed),
-        base * values(f.spill),
+        base * values("follower.shed"),
+        base * values("follower.spill"),
         theta,
         lam / base,
     )
@@ -228,11 +227,13 @@ def table(schedule: Schedule) -> pd.DataFrame:
     """One line per ADN and hour, ready for a CSV file; power in MW, energy in MWh."""
     inst = schedule.instance
     prices = schedule.boundary_price
+    traded = np.zeros((2, inst.n_adns, inst.hours))
+    partners = np.array([(arc.seller, arc.buyer) for arc in inst.arcs], dtype=int).reshape(-1, 2)
+    for total, adn in zip(traded, partners.T, strict=True):
+        np.add.at(total, adn, schedule.trades)
     parts = []
     for d, (feeder, f) in enumerate(zip(inst.feeders, schedule.feeders, strict=True)):
         load = np.sum([bus.pd_mw for bus in feeder.buses], axis=0)
-        sold = [k for k, arc in enumerate(inst.arcs) if arc.seller == d]
-        bought = [k for k, arc in enumerate(inst.arcs) if arc.buyer == d]
         losses = np.sum(_resistance(feeder, inst.base_mva) * f.l_pu, axis=0) * inst.base_mva
         available = (
             np.sum([pv.available_mw for pv in feeder.pv], axis=0) if feeder.pv else np.zeros(inst.hours)
@@ -249,8 +250,8 @@ def table(schedule: Schedule) -> pd.DataFrame:
             "energy_mwh": f.energy.sum(axis=0),
             "p_boundary_mw": f.P_boundary,
             "p2p_within_mw": f.sell_in.sum(axis=0),
-            "p2p_sold_mw": schedule.trades[sold].sum(axis=0),
-            "p2p_bought_mw": schedule.trades[bought].sum(axis=0),
+            "p2p_sold_mw": traded[0, d],
+            "p2p_bought_mw": traded[1, d],
             "price_per_mwh": prices[d],
             "losses_mw": losses,
             "v_min_pu": np.sqrt(f.v_pu.min(axis=0)),

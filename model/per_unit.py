@@ -4,7 +4,7 @@ Power is in p.u. on ``instance.base_mva``, so an hour of one p.u. is ``base_mva`
 stays in $. Squared voltages and currents are on the feeder's ``base_kv``.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from model.data import Feeder, Instance, Transmission
 
@@ -14,7 +14,9 @@ class FeederData:
     """One feeder in per unit. Dicts are keyed by bus, by child bus for branches, or by device.
 
     ``root_capacity`` bounds the power through the root's branches; ``output`` and
-    ``intake`` bound what a load bus can ever give or take in an hour.
+    ``intake`` bound what a load bus can ever give or take in an hour; ``boundary_box`` is the least and
+    most power that the root can take in each hour. Tuples of ``pd``, ``qd``, ``pv_available`` and
+    ``boundary_box`` are by hour; nothing else is.
     """
 
     root: int
@@ -42,6 +44,7 @@ class FeederData:
     bess_wear: tuple[float, ...]
     output: dict[int, float]
     intake: dict[int, float]
+    boundary_box: tuple[tuple[float, float], ...]
 
     @property
     def root_capacity(self) -> float:
@@ -56,15 +59,6 @@ class FeederData:
     def bought_capacity(self) -> float:
         """Most an ADN can buy from others; the root's capacity where it has no peer."""
         return sum(self.intake[i] for i in self.peers) or self.root_capacity
-
-    def boundary_box(self, t: int) -> tuple[float, float]:
-        """Least and most power the root can take in hour t: loads, devices, losses, ratings."""
-        battery = sum(self.bess_power)
-        load = sum(self.pd[j][t] for j in self.buses)
-        losses = sum(self.r[j] * self.rate[j] ** 2 for j in self.buses)
-        least = load - battery - sum(pv[t] for pv in self.pv_available)
-        most = load + battery + losses
-        return max(least, -self.root_capacity), min(most, self.root_capacity)
 
 
 @dataclass(frozen=True)
@@ -104,7 +98,7 @@ def feeder_data(feeder: Feeder, base_mva: float) -> FeederData:
     }
     # A bus takes its load and its battery's charge, and no more than its output to pass on to the grid.
     intake = {i: max(pd[i]) + sum(bess_power[k] for k in bess_at[i]) + output[i] for i in feeder.load_buses}
-    return FeederData(
+    data = FeederData(
         root=feeder.root_bus,
         buses=tuple(parents),
         branches=tuple((i, j) for j, (i, _) in parents.items()),
@@ -130,7 +124,22 @@ def feeder_data(feeder: Feeder, base_mva: float) -> FeederData:
         bess_wear=tuple(b.wear_per_mwh * base_mva for b in feeder.bess),
         output=output,
         intake=intake,
+        boundary_box=(),
     )
+    return replace(data, boundary_box=_boundary_box(data))
+
+
+def _boundary_box(data: FeederData) -> tuple[tuple[float, float], ...]:
+    """Least and most power the root can take, by hour: loads, devices, losses, ratings."""
+    battery = sum(data.bess_power)
+    losses = sum(data.r[j] * data.rate[j] ** 2 for j in data.buses)
+    capacity = data.root_capacity
+    box = []
+    for t in range(len(data.pd[data.buses[0]])):
+        load = sum(data.pd[j][t] for j in data.buses)
+        least = load - battery - sum(pv[t] for pv in data.pv_available)
+        box.append((max(least, -capacity), min(load + battery + losses, capacity)))
+    return tuple(box)
 
 
 def transmission_data(net: Transmission, base_mva: float) -> TransmissionData:

@@ -12,6 +12,10 @@ from model.kkt import Multipliers, Pair
 class Problem:
     """What a scheme builds and a solver takes.
 
+    ``m`` states everything, or where ``pattern`` is given all but the ADNs' insides: of an ADN it has the
+    variables of ``boundary.add_boundary_variables`` only, and ``pattern`` the rest over the hours of
+    ``model.stamping.pattern_hours``. Names and indices are the same.
+
     ``coupling`` is ``"prices"`` where the follower's prices enter the leader's cost and
     ``"none"`` where the bilevel problem splits (settlement ``tariff``).
     """
@@ -22,6 +26,7 @@ class Problem:
     m: pyo.ConcreteModel
     multipliers: Multipliers
     pairs: list[Pair]
+    pattern: pyo.ConcreteModel | None = None
 
     @property
     def coupling(self) -> str:

@@ -31,8 +31,10 @@ Slices = dict[str, slice]
 class Program:
     """Sparse arrays of one program; see the module's docstring for the form.
 
-    ``rows`` and ``columns`` give each Pyomo component's slice by its name, in the model's order.
+    ``rows`` and ``columns`` give each Pyomo component's slice by its name, in the model's order;
+    ``row_keys`` the index keys of the rows that stand in no block.
     ``enforced_lower/upper`` is False where a box is redundant (see ``model.boxes``).
+    ``variables``: the Pyomo variable of every column; empty where the columns are not one model's.
     """
 
     c: Array
@@ -52,6 +54,7 @@ class Program:
     sos1: Array
     bilinear: list[tuple[int, int, int, float]]
     rows: Slices
+    row_keys: dict[str, list]
     columns: Slices
     variables: list[VarData] = field(repr=False)
     objective_map: "LinearMap" = field(repr=False)
@@ -101,6 +104,7 @@ class Program:
             sos1=self.sos1[:0],
             bilinear=[],
             rows={},
+            row_keys={},
         )
 
     def with_bounds(self, lower: Array, upper: Array) -> "Program":
@@ -224,16 +228,20 @@ class _Triplets:
         return csr_array((self.data, self.indices, self.starts), shape=(n_rows, n_columns), dtype=float)
 
 
-def compile_model(m: pyo.ConcreteModel) -> Program:
+def compile_model(m: pyo.ConcreteModel, n_values: int | None = None) -> Program:
     """Compile a Pyomo model.
 
-    Raises ValueError for a constraint that is neither linear, a second-order cone nor bilinear.
+    With ``n_values`` the limits of rows and variables may be mutable parameters that hold arrays of so many
+    values, and the program's limits are (m, n_values) and (n, n_values): one program but for its data.
+
+    Raises ValueError for a constraint that is neither linear, a second-order cone nor bilinear, and for an
+    array anywhere but in a limit.
     """
     with PauseGC():
-        return _compile(m)
+        return _compile(m, n_values)
 
 
-def _compile(m: pyo.ConcreteModel) -> Program:
+def _compile(m: pyo.ConcreteModel, n_values: int | None) -> Program:
     variables: list[VarData] = []
     columns: Slices = {}
     for component in m.component_objects(pyo.Var, descend_into=True):
@@ -241,9 +249,9 @@ def _compile(m: pyo.ConcreteModel) -> Program:
         variables.extend(component.values())
         columns[component.name] = slice(start, len(variables))
     number = {id(v): n for n, v in enumerate(variables)}
-    bounds = [v.bounds for v in variables]
-    lower = np.array([-np.inf if lo is None else lo for lo, _ in bounds], dtype=float)
-    upper = np.array([np.inf if up is None else up for _, up in bounds], dtype=float)
+    least = [_value(v.lower, -np.inf) for v in variables]
+    most = [_value(v.upper, np.inf) for v in variables]
+    lower, upper = _limits(least, n_values), _limits(most, n_values)
     enforced_lower, enforced_upper = np.isfinite(lower), np.isfinite(upper)
     for suffix in m.component_objects(pyo.Suffix, descend_into=True):
         for component, side in suffix.items():
@@ -253,30 +261,33 @@ def _compile(m: pyo.ConcreteModel) -> Program:
 
     recorder = OrderedVarRecorder({}, {}, None)
     visitor = QuadraticRepnVisitor({}, var_recorder=recorder)
-    linear, cones = _Triplets(), _Cones(number, lower, upper)
+    linear, cones = _Triplets(), _Cones(number, most)
     row_lower: list[float] = []
     row_upper: list[float] = []
     bilinear: list[tuple[int, int, int, float]] = []
     rows: Slices = {}
+    row_keys: dict[str, list] = {}
     for component in m.component_objects(pyo.Constraint, active=True, descend_into=True):
         start = len(row_lower)
         for con in component.values():
-            low, body, up = con.to_bounded_expression(evaluate_bounds=True)
+            low, body, up = con.to_bounded_expression()
             repn = visitor.walk_expression(body)
             if repn.nonlinear is not None:
                 raise ValueError(f"{con.name} is neither linear, conic nor bilinear")
             if repn.quadratic and any(i == j for i, j in repn.quadratic):
                 if low is not None:
                     raise ValueError(f"{con.name} is not a convex cone")
-                cones.add(con.name, repn, up)
+                cones.add(con.name, repn, _value(up, np.inf))
                 continue
             for (i, j), value in (repn.quadratic or {}).items():
                 bilinear.append((len(row_lower), number[i], number[j], value))
             linear.add(map(number.__getitem__, repn.linear), repn.linear.values())
-            row_lower.append(-np.inf if low is None else low - repn.constant)
-            row_upper.append(np.inf if up is None else up - repn.constant)
+            row_lower.append(_value(low, -np.inf) - repn.constant)
+            row_upper.append(_value(up, np.inf) - repn.constant)
         if len(row_lower) > start:
             rows[component.name] = slice(start, len(row_lower))
+            if component.parent_block() is m:
+                row_keys[component.name] = list(component)
 
     n = len(variables)
     affine = LinearMap(number, n, visitor)
@@ -290,8 +301,8 @@ def _compile(m: pyo.ConcreteModel) -> Program:
         c=c,
         c0=c0,
         A=linear.matrix(n),
-        row_lower=np.array(row_lower),
-        row_upper=np.array(row_upper),
+        row_lower=_limits(row_lower, n_values),
+        row_upper=_limits(row_upper, n_values),
         lower=lower,
         upper=upper,
         integer=np.array([v.is_integer() for v in variables], dtype=bool),
@@ -304,17 +315,33 @@ def _compile(m: pyo.ConcreteModel) -> Program:
         sos1=np.array(sos1, dtype=int).reshape(-1, 2),
         bilinear=bilinear,
         rows=rows,
+        row_keys=row_keys,
         columns=columns,
         variables=variables,
         objective_map=affine,
     )
 
 
+def _value(limit: Any, missing: float) -> Any:
+    """A limit's value: a number or, where a parameter holds one, an array."""
+    return missing if limit is None else pyo.value(limit)
+
+
+def _limits(values: list, n_values: int | None) -> Array:
+    """Limits as an array: one number each, or a row of ``n_values`` each."""
+    if n_values is None:
+        return np.array(values, dtype=float)
+    limits = np.empty((len(values), n_values))
+    for n, value in enumerate(values):
+        limits[n] = value
+    return limits
+
+
 class _Cones:
     """Second-order cones collected from quadratic constraints."""
 
-    def __init__(self, number: dict[int, int], lower: Array, upper: Array):
-        self.number, self.lower, self.upper = number, lower, upper
+    def __init__(self, number: dict[int, int], upper: list):
+        self.number, self.upper = number, upper
         self.rows = _Triplets()
         self.constants: list[float] = []
         self.dims: list[int] = []

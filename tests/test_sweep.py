@@ -252,9 +252,9 @@ def test_the_runner_as_a_command_reports_a_refusal(tmp_path):
 def test_every_setting_reaches_what_it_sets(monkeypatch):
     arrived = {}
 
-    def note_and_build(case, scheme="dso-led", mode="big_m"):
-        arrived.update(scheme=scheme, mode=mode)
-        return build(case, mode=mode)
+    def note_and_build(case, scheme="dso-led", mode="big_m", stamped=False):
+        arrived.update(scheme=scheme, mode=mode, stamped=stamped)
+        return build(case, mode=mode, stamped=stamped)
 
     def note(problem, program, method="auto", gap=1e-3, time_limit_s=600.0, progress=None):
         arrived.update(method=method, gap=gap, time_limit=time_limit_s)
@@ -271,9 +271,23 @@ def test_every_setting_reaches_what_it_sets(monkeypatch):
     settings = Settings(scheme="a scheme", mode="sos1", method="a method", gap=0.125, time_limit=77)
     case, recorder = instance(1, hours=1), runner.Recorder()
     runner.measure(case, settings, recorder)
-    assert arrived == settings.model_dump() | {"certified_gap": settings.gap}
+    assert arrived == settings.model_dump() | {"certified_gap": settings.gap, "stamped": True}
     assert recorder.facts["predicted"] == predict(case, "sos1") != predict(case, "big_m")
     assert recorder.facts["coefficients"] == coefficients(case, "sos1") != coefficients(case, "big_m")
+
+
+@pytest.mark.parametrize(("method", "stamped"), [("auto", True), ("highs", True), ("scip", False)])
+def test_only_methods_that_read_the_pyomo_model_get_it_whole(method, stamped, monkeypatch):
+    asked = []
+
+    def note(case, scheme, mode, stamped):
+        asked.append(stamped)
+        raise InputError("scheme", scheme, "none")
+
+    monkeypatch.setattr("model.schemes.build", note)
+    with pytest.raises(InputError):
+        runner.measure(instance(1, hours=1), Settings(method=method), runner.Recorder())
+    assert asked == [stamped]
 
 
 @pytest.mark.parametrize(("failure", "status", "message"), [

@@ -204,4 +204,4 @@ def test_all_fees_and_the_wear_of_batteries_are_in_the_leaders_cost(m):
             for t in range(HOURS)
         )
     data = [feeder_data(feeder, BASE) for feeder in CASE.feeders]
-    assert pyo.value(fees(m, CASE, data)) == pytest.approx(expected, **CLOSE)
+    assert pyo.value(fees(m, CASE, data, range(HOURS))) == pytest.approx(expected, **CLOSE)

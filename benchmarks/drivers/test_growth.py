@@ -13,9 +13,9 @@ from benchmarks.runner import warm_up
 from generators import instance
 from model.certificate import certify
 from model.counts import predict
-from model.program import compile_model
 from model.schemes import build
 from model.solvers import solve
+from model.stamping import compile_problem
 
 LIMITS = {"gap": sizes.GAP, "time_limit_s": sizes.TIME_LIMIT_S}
 CASES = [
@@ -39,12 +39,12 @@ def case(request):
 
 @pytest.fixture(scope="module")
 def problem(case):
-    return build(case)
+    return build(case, stamped=True)
 
 
 @pytest.fixture(scope="module")
 def program(problem):
-    return compile_model(problem.m)
+    return compile_problem(problem)
 
 
 @pytest.fixture(scope="module")
@@ -54,12 +54,12 @@ def outcomes(problem):
 
 
 def test_build(benchmark, case):
-    problem = benchmark.pedantic(build, (case,), rounds=3)
+    problem = benchmark.pedantic(build, (case,), {"stamped": True}, rounds=3)
     benchmark.extra_info["coupling"] = problem.coupling
 
 
 def test_compile(benchmark, case, problem):
-    program = benchmark.pedantic(compile_model, (problem.m,), rounds=3)
+    program = benchmark.pedantic(compile_problem, (problem,), rounds=3)
     benchmark.extra_info |= program.sizes
     assert program.sizes == predict(case, problem.mode)
 

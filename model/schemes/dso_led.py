@@ -12,26 +12,48 @@ from model.complementarity import MODES
 from model.data import Instance
 from model.per_unit import FeederData, TransmissionData, feeder_data, transmission_data
 from model.problem import Problem
+from model.stamping import add_hourly_parameters, pattern_hours
 
 
-def build(instance: Instance, mode: str) -> Problem:
+def build(instance: Instance, mode: str, stamped: bool) -> Problem:
     """The DSO-led problem of an instance with the follower's complementarities in ``mode``."""
     hours = range(instance.hours)
     feeders = [feeder_data(feeder, instance.base_mva) for feeder in instance.feeders]
     network = transmission_data(instance.transmission, instance.base_mva)
 
     m = pyo.ConcreteModel(name=instance.name)
+    if stamped:
+        pattern = pyo.ConcreteModel(name=instance.name)
+        some_hours = pattern_hours(instance.hours)
+        hourly = add_hourly_parameters(pattern, feeders, some_hours)
+        add_adns(pattern, instance, hourly, some_hours)
+        pattern.leader_cost = pyo.Objective(expr=fees(pattern, instance, hourly, some_hours))
+        add_boundaries(m, feeders, hours)
+    else:
+        pattern = None
+        add_adns(m, instance, feeders, hours)
+    multipliers, pairs = add_follower(m, instance, feeders, network, hours)
+    MODES[mode].add(m, pairs)
+    payment = boundary.settlement_payment(m, instance, hours)
+    m.leader_cost = pyo.Objective(expr=payment if stamped else payment + fees(m, instance, feeders, hours))
+    return Problem(instance, "dso-led", mode, m, multipliers, pairs, pattern)
+
+
+def add_adns(m: pyo.ConcreteModel, instance: Instance, feeders: list[FeederData], hours: range) -> None:
+    """All ADNs, and what joins them."""
     add_redundant_boxes(m)
     m.feeder = pyo.Block(range(len(feeders)))
     for d, data in enumerate(feeders):
         add_feeder(m.feeder[d], data, hours)
     add_coordination(m, instance, feeders, hours)
-    multipliers, pairs = add_follower(m, instance, feeders, network, hours)
-    MODES[mode].add(m, pairs)
-    m.leader_cost = pyo.Objective(
-        expr=boundary.settlement_payment(m, instance, hours) + fees(m, instance, feeders)
-    )
-    return Problem(instance, "dso-led", mode, m, multipliers, pairs)
+
+
+def add_boundaries(m: pyo.ConcreteModel, feeders: list[FeederData], hours: range) -> None:
+    """Of all ADNs only what the follower sees."""
+    m.feeder = pyo.Block(range(len(feeders)))
+    for d, data in enumerate(feeders):
+        add_redundant_boxes(m.feeder[d])
+        boundary.add_boundary_variables(m.feeder[d], data, hours)
 
 
 def add_feeder(b: pyo.Block, data: FeederData, hours: range) -> None:
@@ -95,9 +117,8 @@ def add_follower(
     return multipliers, pairs
 
 
-def fees(m: pyo.ConcreteModel, instance: Instance, feeders: list[FeederData]):
+def fees(m: pyo.ConcreteModel, instance: Instance, feeders: list[FeederData], hours: range):
     """Access, wheeling, network and local fees, and battery wear, in $."""
-    hours = range(instance.hours)
     total = trading.wheeling_fees(m, instance, hours)
     for b, data in zip(m.feeder.values(), feeders, strict=True):
         total += boundary.access_fees(b, instance, hours)

@@ -13,6 +13,8 @@ from model.program import Program
 from model.solvers import auto, decomposed, gurobi, highs, scip
 
 METHODS = {"auto": auto, "decomposed": decomposed, "highs": highs, "gurobi": gurobi, "scip": scip}
+# Methods that read the Pyomo model itself, which then must be whole.
+READ_PYOMO = ("gurobi", "scip")
 
 
 def check_method(method: str) -> None:
@@ -34,10 +36,13 @@ def solve(
 ) -> Outcome:
     """Solve a problem to a relative gap within a time limit in seconds.
 
-    ``program`` is ``compile_model(problem.m)``. ``progress`` is told what is being done. Raises InputError
-    for a method that cannot run or a gap or time limit that is not positive.
+    ``program`` is ``compile_problem(problem)``. ``progress`` is told what is being done. Raises InputError
+    for a method that cannot run, one of ``READ_PYOMO`` where the problem is not built whole, and a gap or
+    time limit that is not positive.
     """
     check_method(method)
+    if method in READ_PYOMO and problem.pattern is not None:
+        raise InputError("method", method, "a method that needs no Pyomo model, as the problem is stamped")
     for field, value in (("gap", gap), ("time_limit", time_limit_s)):
         if not value > 0:
             raise InputError(field, value, "a number above 0")

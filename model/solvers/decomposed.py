@@ -221,7 +221,7 @@ class Decomposed(Search):
         Conflicts of trade are left to the answer (``Recourse.compose``), which drops the smaller side.
         """
         base = self.recourse.base
-        trades = base.columns[self.recourse.problem.m.exports_trade.name]
+        trades = base.columns["exports_trade"]
         for _ in range(SETTLINGS):
             result = self._solve(node, ended - time.monotonic())
             if result.status != "solved":

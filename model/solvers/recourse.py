@@ -270,7 +270,7 @@ class Recourse:
         """Shared values with every trade at the share that both partners keep, (2, ADN, hour), and the
         totals.
         """
-        instance, where = self.problem.instance, self.program.columns[self.problem.m.x.name]
+        instance, where = self.problem.instance, self.program.columns["x"]
         seller, buyer = np.array([(a.seller, a.buyer) for a in instance.arcs], dtype=int).reshape(-1, 2).T
         x = s[where].reshape(-1, self.blocks.hours) * np.minimum(kept[0][seller], kept[1][buyer])
         x[x < NOTHING] = 0.0
