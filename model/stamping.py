@@ -1,12 +1,13 @@
 """Compile once, stamp many: the ADNs' rows of one hour, stamped over all hours.
 
 All hours of the ADNs' part of a problem (feeders, devices, accounts, trades) share one pattern and differ by
-data only: loads, sunshine and the boundary power's box, which stand in limits of rows and of variables. The
-step from hour to hour is the same everywhere, the last hour's to the first included (a battery's day is
-cyclic). So the scheme states that part over the two hours of ``pattern_hours``, each hourly number a mutable
-parameter that holds its values in all hours; compiled, the last hour's rows and columns are copied to every
-hour, columns of the hour before to the hour before. Nothing is stated twice: every coefficient comes from the
-Pyomo statement of the pattern, every limit from its parameters.
+data only: loads, sunshine and the boundary power's box, which stand in limits of rows and of variables. A
+row joins an hour to the one before it at most, and that step is the same everywhere, the last hour's to the
+first included (a battery's day is cyclic). So the scheme states that part over the two hours of
+``pattern_hours``, each hourly number a mutable parameter that holds its values in all hours; compiled, the
+last hour's rows and columns are copied to every hour, entries of the hour before to the hour before. Nothing
+is stated twice: every coefficient comes from the Pyomo statement of the pattern, every limit from its
+parameters.
 
 What joins the grids and the follower are small and keep a Pyomo model of all hours, ``Problem.m``.
 """
