@@ -5,6 +5,7 @@ them.
 import os
 import signal
 import time
+from dataclasses import replace
 
 import brute_force
 import numpy as np
@@ -98,6 +99,21 @@ def test_time_that_is_up_ends_the_method_with_what_it_has():
     certificate = certify(problem, program, outcome, 1e-9)
     assert certificate.status in ("time_limit", "gap_limit"), certificate
     assert certificate.bound is not None and certificate.bound_by == "safe"
+
+
+def test_a_round_without_time_to_solve_leaves_what_the_rounds_before_it_found(monkeypatch):
+    solve_node, rounds = Decomposed._solve, []
+
+    def two_in_time(self, node, time_limit_s):
+        rounds.append(solve_node(self, node, time_limit_s))
+        return rounds[-1] if len(rounds) <= 2 else replace(rounds[0], status="time_limit", x=np.zeros(0))
+
+    monkeypatch.setattr(Decomposed, "_solve", two_in_time)
+    problem, program = compiled(instance(2, hours=4))
+    outcome = solve(problem, program, "decomposed", 1e-9, 60.0)
+    assert len(rounds) > 2 and outcome.x is not None
+    certificate = certify(problem, program, outcome, 1e-9)
+    assert certificate.status == "gap_limit" and certificate.bound_by == "safe", certificate
 
 
 def test_the_default_method_decomposes_where_there_are_many_adns(monkeypatch):

@@ -124,7 +124,9 @@ class Decomposed(Search):
         return self._land({}, {}, {}, ended) if x is None else x
 
     def _root(self, gap: float, ended: float) -> tuple[RelaxationResult, Bounded | None, Trial | None]:
-        """Rounds of proposals and answers until the welfare bound is close: its proof and the best point."""
+        """Rounds of proposals and answers until the welfare bound is close: the last one solved, the bound's
+        proof and the best point.
+        """
         recourse = self.recourse
         best = recourse.trial(np.zeros(len(self.blocks.of_column)))
         if not all(answer.solved for answer in recourse.answers):
@@ -133,8 +135,10 @@ class Decomposed(Search):
         recourse.probe(best)
         part, before = None, -np.inf
         for number in range(ROUNDS):
-            result = self._solve(Hull(self.relaxed, {}, {}, {}), ended - time.monotonic())
-            if result.status != "solved":
+            latest = self._solve(Hull(self.relaxed, {}, {}, {}), ended - time.monotonic())
+            if part is None or latest.status == "solved":
+                result = latest
+            if latest.status != "solved":
                 break
             bound = safe_bound(self.relaxed, result.row_duals, result.cone_duals)
             if part is None or bound > part.bound:
