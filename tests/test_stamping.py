@@ -184,6 +184,16 @@ def initial_energy(add):
     return add_other
 
 
+def other_binary(add):
+    """The first hour's charge asks the next hour's binary: the same numbers, another column."""
+
+    def add_other(b, data, hours):
+        add(b, data, hours)
+        b.charge_limit[0, 0].set_value(b.charge[0, 0] - data.bess_power[0] * b.charging[0, 1] <= 0)
+
+    return add_other
+
+
 def empty_at_first(add):
     """A box of one hour only."""
 
@@ -218,6 +228,7 @@ def other_inverter(add):
     ("family", "change"),
     [
         ("add_energy_dynamics", initial_energy),
+        ("add_charge_or_discharge", other_binary),
         ("add_bess_variables", empty_at_first),
         ("wear_cost", dear_at_first),
         ("add_inverter_cone", other_inverter),
