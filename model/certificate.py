@@ -11,8 +11,9 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from model.bounds import safe_bound
+from model.by_hour import HourBlocks, applies, blocks_by_hour
 from model.follower_check import FollowerCheck, FollowerRestated
-from model.hour_blocks import Cuts, blocks_of, cut_rows, with_cuts
+from model.hour_blocks import Blocks, Cuts, blocks_of, cut_rows, with_cuts
 from model.metrics import extract
 from model.multiplier_check import shortfall
 from model.outcome import Outcome
@@ -176,22 +177,28 @@ def _bound_of_parts(problem: Problem, program: Program, outcome: Outcome) -> flo
     """The least bound of the parts; -inf where they do not cover everything or a region or cut does not
     hold.
     """
+    parts, instance = outcome.parts, problem.instance
+    if problem.coupling == "none":
+        hours: dict[int, HourLoads] = {}
+    else:
+        follower = FollowerRestated(instance)
+        native_cost = {}
+        for t in range(instance.hours):
+            phi = follower.optimal_cost(follower.native[:, [t]])
+            native_cost[t] = phi + MONEY_ROUNDING * max(abs(phi), 1.0)
+        hours = hour_loads(problem, program, native_cost)
     try:
-        nodes = _Nodes(problem, program, outcome.cuts)
+        nodes = _Nodes(problem, program, outcome.cuts, hours)
     except ValueError:  # cuts of another program
         return -math.inf
-    parts = outcome.parts
-    if len(parts) == 1 and not parts[0].chosen and not parts[0].fixed:
+    if nodes.apart:
+        # The program knows no payment but that of the hours with leaves.
+        if any(set(part.chosen) != set(hours) or part.fixed for part in parts):
+            return -math.inf
+    elif len(parts) == 1 and not parts[0].chosen and not parts[0].fixed:
         return safe_bound(nodes.base(parts[0].n_cuts), parts[0].row_duals, parts[0].cone_duals)
     if problem.coupling == "none" or not covers(parts, outcome.trees, program.integer):
         return -math.inf
-    instance = problem.instance
-    follower = FollowerRestated(instance)
-    native_cost = {}
-    for t in range(instance.hours):
-        phi = follower.optimal_cost(follower.native[:, [t]])
-        native_cost[t] = phi + MONEY_ROUNDING * max(abs(phi), 1.0)
-    hours = hour_loads(problem, program, native_cost)
     lost: dict[int, float] = dict.fromkeys(outcome.trees, 0.0)
     checked = set()
     for t, leaf in explored_leaves(parts, outcome.trees):
@@ -200,12 +207,11 @@ def _bound_of_parts(problem: Problem, program: Program, outcome: Outcome) -> flo
     used = {(t, id(region)) for part in parts for t in part.known for region in part.known[t]}
     if not used <= checked:
         return -math.inf
-    in_nodes = nodes.loads(hours)
     bounds = [
         safe_bound(
-            hull(nodes.base(part.n_cuts), in_nodes, part.chosen, part.known).program.with_fixed(
-                nodes.columns(part.fixed)
-            ),
+            hull(
+                nodes.base(part.n_cuts), nodes.loads(part.n_cuts), part.chosen, part.known
+            ).program.with_fixed(nodes.columns(part.fixed)),
             part.row_duals,
             part.cone_duals,
         )
@@ -215,24 +221,41 @@ def _bound_of_parts(problem: Problem, program: Program, outcome: Outcome) -> flo
 
 
 class _Nodes:
-    """What the parts' programs are made of: the relaxation, or shared programs with cuts checked here."""
+    """What the parts' programs are made of: the relaxation, or shared programs with cuts checked here.
 
-    def __init__(self, problem: Problem, program: Program, cuts: Cuts | None):
-        self.blocks = None if cuts is None else blocks_of(problem, program)
-        if self.blocks is None or cuts is None:
+    ``apart``: the hours' blocks are apart, and cuts belong to the leaves.
+    """
+
+    def __init__(self, problem: Problem, program: Program, cuts: Cuts | None, hours: dict[int, HourLoads]):
+        self.hours, self.cuts = hours, cuts
+        self.apart: HourBlocks | None = None
+        self.blocks: Blocks | None = None
+        if cuts is None:
             self.relaxed = program.relaxed()
+            return
+        if cuts.reference is None:
+            self.blocks = blocks_of(problem, program)
+        elif not applies(problem):
+            raise ValueError("hours that are not apart")
         else:
-            self.relaxed = self.blocks.relaxation
-            self.sides, self.coefficients = cut_rows(self.blocks, cuts)
+            self.blocks = self.apart = blocks_by_hour(problem, program, cuts.reference, hours)
+        self.relaxed = self.blocks.relaxation
+        self.sides, self.coefficients = cut_rows(self.blocks, cuts)
 
     def base(self, n_cuts: int) -> Program:
         """The program without regions, with the first ``n_cuts`` cuts."""
-        if self.blocks is None:
+        if self.blocks is None or self.apart is not None:
             return self.relaxed
         return with_cuts(self.relaxed, self.sides[:n_cuts], self.coefficients[:n_cuts])
 
-    def loads(self, hours: dict[int, HourLoads]) -> dict[int, HourLoads]:
-        return hours if self.blocks is None else self.blocks.loads(hours)
+    def loads(self, n_cuts: int) -> dict[int, HourLoads]:
+        """The hours' loads in the program's columns."""
+        if self.apart is not None and self.cuts is not None:
+            first = slice(0, n_cuts)
+            return self.apart.hour_loads(
+                self.hours, self.sides[first], self.coefficients[first], self.cuts.block[first]
+            )
+        return self.hours if self.blocks is None else self.blocks.loads(self.hours)
 
     def columns(self, fixed: dict[int, float]) -> dict[int, float]:
         """Fixed columns of the compiled program, by their numbers here; an own column is in none of the

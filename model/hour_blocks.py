@@ -157,11 +157,15 @@ class Blocks:
 
 @dataclass(frozen=True, eq=False)
 class Cuts:
-    """Dual vectors of blocks: of cut k the block's number and the duals of its rows and cone rows."""
+    """Dual vectors of blocks: of cut k the block's number and the duals of its rows and cone rows.
+
+    ``reference``: where there is one, the blocks are those of ``model.by_hour``.
+    """
 
     block: Array
     row_duals: list[Array]
     cone_duals: list[Array]
+    reference: Array | None = None
 
 
 def blocks_of(problem: Problem, program: Program) -> Blocks:
@@ -170,7 +174,7 @@ def blocks_of(problem: Problem, program: Program) -> Blocks:
     Raises ValueError where a row or a cone holds own columns of two blocks, which cannot be: a row that
     joins hours or the follower makes all its columns shared, and one that joins ADNs holds trades only.
     """
-    total = _with_totals(problem, program)
+    total = with_totals(problem, program)
     hours = problem.instance.hours
     n = len(total.c)
     hour, feeder, follower = np.full(n, -1), np.full(n, -1), np.zeros(n, dtype=bool)
@@ -180,35 +184,35 @@ def blocks_of(problem: Problem, program: Program) -> Blocks:
             hour[where] = np.arange(where.stop - where.start) % hours
             feeder[where] = int(name[len("feeder[") : name.index("]")])
 
-    pattern = _pattern(total.A)
-    joins = _spread(pattern, hour) | (pattern @ follower.astype(float) > 0)
-    shared = (feeder < 0) | (pattern.T @ joins.astype(float) > 0)
+    entries = pattern(total.A)
+    joins = _spread(entries, hour) | (entries @ follower.astype(float) > 0)
+    shared = (feeder < 0) | (entries.T @ joins.astype(float) > 0)
     if hours == 1:  # energy over the only hour's end joins nothing
         for name, where in program.columns.items():
             if name.endswith((".charge", ".discharge", ".energy")):
                 shared[where] = True
     # A binary all of whose rows hold shared columns only besides it belongs to them.
-    n_own = pattern @ (~shared).astype(float)
-    shared |= total.integer & (pattern.T @ (n_own > 1).astype(float) == 0)
+    n_own = entries @ (~shared).astype(float)
+    shared |= total.integer & (entries.T @ (n_own > 1).astype(float) == 0)
 
     of_column = np.where(shared, -1, feeder * hours + hour)
-    cones = _pattern(total.cone_A)
+    cones = pattern(total.cone_A)
     if (cones @ shared.astype(float)).any():
         raise ValueError("a cone holds a shared column")
-    of_cone_row = _owner(cones, of_column)
+    of_cone_row = block_owner(cones, of_column)
     if len(total.cone_dims):
         of_cone_row = np.repeat(
             np.maximum.reduceat(of_cone_row, cone_starts(total.cone_dims)), total.cone_dims
         )
-    market = pattern @ follower.astype(float) > 0
+    market = entries @ follower.astype(float) > 0
     return Blocks(
         program=total,
         hours=hours,
         n_blocks=len(problem.instance.feeders) * hours,
         of_column=of_column,
-        of_row=_owner(pattern, of_column),
+        of_row=block_owner(entries, of_column),
         of_cone_row=of_cone_row,
-        priced=(feeder >= 0) & (pattern.T @ market.astype(float) > 0),
+        priced=(feeder >= 0) & (entries.T @ market.astype(float) > 0),
     )
 
 
@@ -288,7 +292,7 @@ def with_cuts(program: Program, sides: Array, coefficients: csr_array) -> Progra
     )
 
 
-def _with_totals(problem: Problem, program: Program) -> Program:
+def with_totals(problem: Problem, program: Program) -> Program:
     """The relaxation with two more columns for every ADN and hour: all it sells and all it buys across.
 
     Rows of an ADN hold those in place of its trades: every trade of one direction has the same entry there.
@@ -361,7 +365,8 @@ def _with_totals(problem: Problem, program: Program) -> Program:
     )
 
 
-def _pattern(matrix: csr_array) -> csr_array:
+def pattern(matrix: csr_array) -> csr_array:
+    """One where the matrix has an entry."""
     return csr_array((np.ones(matrix.nnz), matrix.indices, matrix.indptr), shape=matrix.shape)
 
 
@@ -383,7 +388,7 @@ def _extremes(pattern: csr_array, label: Array) -> tuple[Array, Array]:
     return least, most
 
 
-def _owner(pattern: csr_array, of_column: Array) -> Array:
+def block_owner(pattern: csr_array, of_column: Array) -> Array:
     """The block of every row: that of its own columns, -1 where it has none."""
     least, most = _extremes(pattern, of_column)
     if (most > least).any():

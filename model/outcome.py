@@ -1,5 +1,6 @@
 """What a solver or method returns: a point, a bound, and what proves the bound."""
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -46,3 +47,8 @@ class Outcome:
     cuts: Cuts | None = None
     nodes: int = 0
     message: str = ""
+
+    @property
+    def least(self) -> float:
+        """The parts' least bound, as the search saw it; -inf without parts."""
+        return min((part.bound for part in self.parts), default=-math.inf)

@@ -12,7 +12,7 @@ every leaf has its share ``z`` and its part of the load. All in per unit and $.
 """
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy.optimize import linprog
@@ -58,12 +58,26 @@ class Leaf:
 
 
 @dataclass(frozen=True, eq=False)
+class HourCuts:
+    """Rows ``on_joined s + on_loads L >= sides`` on columns ``joined`` and the loads of one hour.
+
+    They hold in each of the hour's leaves apart, so the hull states columns and rows for every leaf:
+    (cuts, columns), (cuts, hosts), (cuts,).
+    """
+
+    joined: Array
+    on_joined: Array
+    on_loads: Array
+    sides: Array
+
+
+@dataclass(frozen=True, eq=False)
 class HourLoads:
     """One hour's loads: host columns, their box, the leaves of its tree, and phi at native load.
 
     ``boundary``: for every host bus the columns of the ADNs' boundary power. ``box``: (host, 2). ``cost`` and
     ``native``: the program's coefficients of the hour's cost and native value. ``price_cap``: the largest
-    absolute price. ``native_cost``: phi at native load, in $.
+    absolute price. ``native_cost``: phi at native load, in $. ``cuts``: what else of the hour each leaf has.
     """
 
     boundary: list[Array]
@@ -72,6 +86,7 @@ class HourLoads:
     native: Array
     price_cap: float
     native_cost: float
+    cuts: HourCuts | None = None
 
     def load(self, x: Array) -> Array:
         """The ADNs' load at the hosts, at a point of the program."""
@@ -188,7 +203,8 @@ def _view(hour: HourLoads, leaves: list[Leaf], known: tuple[Region, ...]) -> _Vi
 @dataclass(frozen=True)
 class Hull:
     """A program with the disjunctions of some hours, and the columns of each leaf's share and of its load
-    as seen from ``directions``: (leaf, direction).
+    as seen from ``directions``: (leaf, direction). ``joined``: of hours with cuts, each leaf's part of the
+    cuts' columns: (leaf, column).
 
     ``names`` of the columns and of the rows that the disjunctions added stay with them from one program to
     the
@@ -200,6 +216,7 @@ class Hull:
     loads: dict[int, Array]
     directions: dict[int, Array]
     names: tuple[list[tuple], list[tuple]] = ([], [])
+    joined: dict[int, Array] = field(default_factory=dict)
 
     def with_fixed(self, values: dict[int, float]) -> "Hull":
         """The same with some columns at a value."""
@@ -220,7 +237,7 @@ def hull(
     """
     rows = _Rows(len(relaxed.c))
     c = relaxed.c.copy()
-    shares, loads, directions = {}, {}, {}
+    shares, loads, directions, joined = {}, {}, {}, {}
     for t, leaves in chosen.items():
         hour = hours[t]
         c -= hour.cost - hour.native
@@ -262,6 +279,9 @@ def hull(
                     0.0,
                     np.inf,
                 )
+        if hour.cuts is not None:
+            of_cut = _state_cuts(rows, relaxed, hour.cuts, view, t, leaves, z, parts)
+            joined[t] = of_cut
         rows.name = (t, "all")
         rows.add(total_columns, total_values, 0.0, np.inf)
         rows.add(z, np.ones(len(z)), 1.0, 1.0)
@@ -271,7 +291,39 @@ def hull(
             weight = np.concatenate([np.full(len(hour.boundary[i]), direction[i]) for i in at])
             rows.add([*parts[:, b], *own], [*np.ones(len(leaves)), *-weight], 0.0, 0.0)
         shares[t], loads[t], directions[t] = z, parts, view.directions
-    return Hull(rows.attached_to(replace(relaxed, c=c)), shares, loads, directions, rows.names)
+    return Hull(rows.attached_to(replace(relaxed, c=c)), shares, loads, directions, rows.names, joined)
+
+
+def _state_cuts(
+    rows: "_Rows",
+    program: Program,
+    cuts: HourCuts,
+    view: _View,
+    t: int,
+    leaves: tuple[Leaf, ...],
+    shares: Array,
+    parts: Array,
+) -> Array:
+    """Columns and rows of an hour's cuts for every leaf; the leaves' parts of the joined columns."""
+    low, high = program.lower[cuts.joined], program.upper[cuts.joined]
+    seen = [view.of(g) for g in cuts.on_loads]
+    on_loads = np.array([in_view for in_view, _ in seen]).reshape(len(seen), parts.shape[1])
+    sides = cuts.sides - np.array([error for _, error in seen])
+    found = []
+    for leaf, share, part in zip(leaves, shares, parts, strict=True):
+        rows.name = (t, id(leaf), "cuts")
+        own = rows.columns(np.minimum(low, 0.0), np.maximum(high, 0.0))
+        for column, least, most in zip(own, low, high, strict=True):
+            rows.add([column, share], [1.0, -most], -np.inf, 0.0)
+            rows.add([column, share], [1.0, -least], 0.0, np.inf)
+        columns = [*own, *part, share]
+        for on_own, on_part, side in zip(cuts.on_joined, on_loads, sides, strict=True):
+            rows.add(columns, [*on_own, *on_part, -side], 0.0, np.inf)
+        found.append(own)
+    rows.name = (t, "joined")
+    for column, own in zip(cuts.joined, np.array(found).T, strict=True):
+        rows.add([column, *own], [-1.0, *np.ones(len(own))], 0.0, 0.0)
+    return np.array(found)
 
 
 class _Rows:

@@ -15,6 +15,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from model import by_hour
 from model.bounds import safe_bound
 from model.outcome import Bounded, Outcome
 from model.problem import Problem
@@ -22,6 +23,7 @@ from model.program import Array, Program
 from model.solvers import decomposed
 from model.solvers.binaries import leader_binaries, round_by_direction, settle
 from model.solvers.follower import Follower
+from model.solvers.hourly import HourlySearch
 from model.solvers.outer_approximation import branch
 from model.solvers.price_regions import Search, applies
 from model.solvers.recourse import SOUND
@@ -65,6 +67,14 @@ def solve(
             return None
         return answer
 
+    if by_hour.applies(problem):
+        found = HourlySearch(problem, program, outcome, point, progress).solve(gap, ended)
+        assert found.x is not None
+        value = program.objective(found.x)
+        if found.status == "time_limit" or value - found.least <= gap * max(abs(value), 1.0):
+            return found
+        # What aggregated storage and binaries leave open.
+        outcome = replace(outcome, x=found.x)
     return Search(problem, program, outcome, point, progress).run(gap, ended)
 
 

@@ -256,8 +256,12 @@ class Search:
                 if share > SHARE and leaf.region is None:
                     # The load nearest the hour's that looks like the leaf's.
                     apart = np.linalg.lstsq(directions, part / share - directions @ load, rcond=None)[0]
-                    fresh |= self._split(t, leaf, load + apart)
+                    fresh |= self._split(t, leaf, load + apart) or self._at_centre(t, leaf)
         return fresh
+
+    def _at_centre(self, t: int, leaf: Leaf) -> bool:
+        """Explore a leaf from its centre: a load at its edge may have an answer that is beside it."""
+        return self._split(t, leaf, chebyshev(leaf, self.hours[t].box)[0])
 
     def _split(self, t: int, leaf: Leaf, load: Array) -> bool:
         """Explore a leaf from a load in it; false where the leaf is too thin or its answer degenerate."""
