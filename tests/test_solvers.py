@@ -293,7 +293,7 @@ def test_an_infeasible_feeder_is_a_status_of_every_method(method):
 def test_a_solvers_own_point_is_kept_where_the_follower_has_no_answer(congested, monkeypatch):
     problem, program, outcome = congested
     monkeypatch.setattr(pyomo_door, "Follower", lambda *arguments: lambda x: None)
-    assert pyomo_door._polished(problem, program, outcome.x, 1e-4) is outcome.x
+    assert pyomo_door.polished(problem, program, outcome.x, 1e-4) is outcome.x
 
 
 def test_a_follower_that_costs_more_than_the_gap_does_not_replace_a_solvers_point(congested, monkeypatch):
@@ -301,8 +301,8 @@ def test_a_follower_that_costs_more_than_the_gap_does_not_replace_a_solvers_poin
     dear = outcome.x.copy()
     dear[program.column("feeder[0].p_import")] += 1.0
     monkeypatch.setattr(pyomo_door, "Follower", lambda *arguments: lambda x: dear)
-    assert pyomo_door._polished(problem, program, outcome.x, 1e-4) is outcome.x
-    assert pyomo_door._polished(problem, program, dear, 1e-4) is dear
+    assert pyomo_door.polished(problem, program, outcome.x, 1e-4) is outcome.x
+    assert pyomo_door.polished(problem, program, dear, 1e-4) is dear
 
 
 def test_gurobi_says_what_is_missing(monkeypatch):
