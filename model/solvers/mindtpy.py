@@ -77,7 +77,7 @@ class CuttingPlanes(MindtPy_ECP_Solver):
         """MindtPy asks for a nonlinear solver here, which cutting planes never call."""
 
     def MindtPy_initialization(self) -> None:
-        """MindtPy would set as many binaries as it can, a MILP as hard as the problem; no plane needs that."""
+        """MindtPy would set as many binaries as it can, a MILP as hard as the problem. No need."""
 
     def solve_main(self) -> tuple[Any, Any]:
         """One round of HiGHS. Its interface forgets a time limit between rounds unless given anew."""
