@@ -265,7 +265,7 @@ def _specs(adns: str, seeds: str, given: Mapping[str, str | None], rivals: bool)
     if not 1 <= int(count) <= 10_000:
         raise InputError("seeds", seeds, "a whole number from 1 to 10000")
     lists = {name: texts.split(",") for name, texts in given.items() if texts is not None}
-    for *values, pair in itertools.product(*lists.values(), pairs):
+    for values, pair in itertools.product(itertools.product(*lists.values()), pairs):
         chosen = dict(zip(lists, values, strict=True)) | pair
         options = read(Options, {name: text for name, text in chosen.items() if name in Options.model_fields})
         settings = {name: text for name, text in chosen.items() if name not in Options.model_fields}

@@ -8,9 +8,8 @@ environment adds the larger sizes.
 import os
 
 VERSION = "1"
-N_ADNS = (1, 2, 5, 10)
-if os.environ.get("TSO_DSO_LARGE"):  # an hour or two more
-    N_ADNS += (20, 50, 100)
+LARGE = bool(os.environ.get("TSO_DSO_LARGE"))
+N_ADNS = (1, 2, 5, 10, *((20, 50, 100) if LARGE else ()))
 PARTNERS = ("nearest:4", "complete")
 SEED = 0
 GAP = 0.01
@@ -29,4 +28,4 @@ RIVALS = {
     "mindtpy": "big_m",
 }
 # What the rivals are measured on by asv and pytest-benchmark: most do not end on a whole day.
-RIVALS_HOURS = (1, 24) if os.environ.get("TSO_DSO_LARGE") else (1,)
+RIVALS_HOURS = (1, 24) if LARGE else (1,)

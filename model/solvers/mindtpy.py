@@ -54,14 +54,14 @@ def solve(
             iteration_limit=100_000,
             logging_level=logging.CRITICAL,
         )
-    found = {"bound": solver.bound if math.isfinite(solver.bound) else None, "nodes": solver.nodes}
+    bound = solver.bound if math.isfinite(solver.bound) else None
     message = f"MindtPy: {solver.ending or 'cones satisfied'}, {solver.rounds} rounds"
     if solver.ending is not None or solver.best_solution_found is None:
-        return Outcome(solver.ending or "error", message=message, **found)
+        return Outcome(solver.ending or "error", bound=bound, nodes=solver.nodes, message=message)
     x = np.array([np.nan if v.value is None else v.value for v in program.variables])
     x = np.where(np.isnan(x), program.lower, x)  # a variable that stands in no row: any value in its box
     x[program.integer] = np.round(x[program.integer])
-    return Outcome("solved", polished(problem, program, x, gap), message=message, **found)
+    return Outcome("solved", polished(problem, program, x, gap), bound, nodes=solver.nodes, message=message)
 
 
 class CuttingPlanes(MindtPy_ECP_Solver):
