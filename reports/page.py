@@ -175,8 +175,8 @@ def gather(results: Results) -> dict[str, Any]:
     notes = [*results.notes, *verdict.same_instances(rows), *day_notes]
     if len(rows) < len(every):
         notes.append(
-            f"Figures, fits and verdict are about the {len(rows)} runs of the default method "
-            f"{rivals.DEFAULT}; the other methods' are in the comparison and in the table of every run."
+            f"Figures, fits and verdict are about the default method {rivals.DEFAULT} ({len(rows)} of "
+            f"{len(every)} runs); the others are in the comparison of methods and the table of every run."
         )
     if (compared["equal"].map(lambda equal: equal is False)).any():
         notes.insert(0, verdict.agreement(compared))

@@ -38,8 +38,9 @@ class Ratio:
 class Standing:
     """One method at one size of one growth curve: its runs over the seeds, medians, and ratios if known.
 
-    ``race``: ADNs, growth curve, gap target and time limit in s. ``slower``: its solve time over the default's; ``solve_effort`` and ``total_effort``: the solve, and
-    build to certificate, over the solve of one conic relaxation.
+    ``race``: ADNs, growth curve, gap target and time limit in s. ``slower``: its solve time over the
+    default's; ``solve_effort`` and ``total_effort``: the solve, and build to certificate, over the solve
+    of one conic relaxation.
     """
 
     race: tuple[int, str, float, float]
