@@ -104,7 +104,7 @@ def standings(rows: pd.DataFrame) -> list[Standing]:
                 ratios[2].append(_effort(run, run.total_s, unit))
             about = (str(method), str(mode), tuple(own["status"]), own["message"].iloc[-1])
             medians = [_median(ratio) for ratio in ratios]
-            found.append(Standing(race, *about, own["solve_s"].median(), *medians))  # type: ignore[arg-type]
+            found.append(Standing(race, *about, own["solve_s"].dropna().median(), *medians))  # type: ignore[arg-type]
     return found
 
 

@@ -281,7 +281,7 @@ def test_outer_approximation_proves_that_no_integer_lies_on_the_disc():
 # Methods that stand on other solvers.
 
 
-@pytest.mark.parametrize("method", ["highs", "gurobi"])
+@pytest.mark.parametrize("method", ["highs", "naive", "relaxation", "gurobi", "mindtpy"])
 def test_an_infeasible_feeder_is_a_status_of_every_method(method):
     case = toy(1, 1, sun=0.0, battery=0.0)
     feeders = (case.feeders[0].model_copy(update={"vmin": 0.9999}),)

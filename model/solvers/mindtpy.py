@@ -1,8 +1,8 @@
 """Pyomo's MindtPy by extended cutting planes on HiGHS (Westerlund and Pettersson 1995); mode ``big_m``.
 
-MindtPy's outer approximation needs Ipopt as a program, which no wheel on the package index brings;
-cutting planes need no nonlinear solver. The planes are taken outside the cones, where they are valid
-for convex functions only: so ``P^2 + Q^2 <= v l`` is stated as ``|(2 P, 2 Q, v - l)| <= v + l``.
+MindtPy's outer approximation needs a nonlinear solver that no extra here brings (docs/formulation.md);
+cutting planes need none. The planes are taken outside the cones, where they are valid for convex functions
+only: so ``P^2 + Q^2 <= v l`` is stated as ``|(2 P, 2 Q, v - l)| <= v + l``.
 """
 
 import logging
