@@ -196,7 +196,7 @@ def sentences(found: list[Standing]) -> str:
         ]
         parts.append(
             f"Time to a gap of {percent(last.race[2]).text} at {last.where}, in multiples of {DEFAULT}'s, "
-            f"within {seconds(last.race[3]).text} s: {', '.join(told)}."
+            f"with a time limit of {seconds(last.race[3]).text} s: {', '.join(told)}."
         )
     for last in [one for one in found if one.method == DEFAULT][-1:]:
         if last.total_effort and last.solve_effort:

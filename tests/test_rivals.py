@@ -353,7 +353,7 @@ def test_the_report_states_the_ratios_and_keeps_rivals_out_of_the_study(tmp_path
     page = write_report(results(tmp_path / "in", records), tmp_path / "out")
     words = (page.parent / "report.md").read_text()
     assert (
-        "Time to a gap of 0.1 % at N = 5 (nearest:4), in multiples of auto's, within 60 s: "
+        "Time to a gap of 0.1 % at N = 5 (nearest:4), in multiples of auto's, with a time limit of 60 s: "
         "gurobi no time (error), highs 15, mindtpy no time (skipped), naive more than 30, scip more than 30."
         in words
     )
