@@ -111,6 +111,13 @@ def test_mindtpy_keeps_its_time_limit():
     assert certificate.bound is None or certificate.bound <= best.objective + 1e-6
 
 
+def test_mindtpy_whose_time_ends_between_two_rounds_says_so(monkeypatch):
+    monkeypatch.setattr(mindtpy.CuttingPlanes, "reached_time_limit", lambda self: True)
+    _, _, outcome, certificate = run(CONGESTED, method="mindtpy")
+    assert (outcome.status, outcome.x, certificate.status) == ("time_limit", None, "time_limit")
+    assert "1 rounds" in outcome.message and certificate.bound is not None
+
+
 # Sweeps and suites.
 
 

@@ -25,6 +25,7 @@ from model.program import Program
 from model.solvers.pyomo_door import polished
 
 CONE_TOLERANCE = 1e-7  # of the cones as stated here, so that none misses 1e-6 as the certificate states them
+MANY = 100_000  # rounds: time ends it
 HIGHS = {"primal_feasibility_tolerance": 1e-9, "mip_feasibility_tolerance": 1e-9}
 
 
@@ -51,13 +52,17 @@ def solve(
             mip_solver_mipgap=gap / 2,  # the certificate's gap is to the recomputed objective
             ecp_tolerance=CONE_TOLERANCE,
             absolute_bound_tolerance=CONE_TOLERANCE,
-            iteration_limit=100_000,
+            iteration_limit=MANY,
+            stalling_limit=MANY,
             logging_level=logging.CRITICAL,
         )
     bound = solver.bound if math.isfinite(solver.bound) else None
-    message = f"MindtPy: {solver.ending or 'cones satisfied'}, {solver.rounds} rounds"
-    if solver.ending is not None or solver.best_solution_found is None:
-        return Outcome(solver.ending or "error", bound=bound, nodes=solver.nodes, message=message)
+    ending = solver.ending
+    if ending is None and solver.best_solution_found is None:
+        ending = "time_limit"  # met between two rounds
+    message = f"MindtPy: {ending or 'cones satisfied'}, {solver.rounds} rounds"
+    if ending is not None:
+        return Outcome(ending, bound=bound, nodes=solver.nodes, message=message)
     x = np.array([np.nan if v.value is None else v.value for v in program.variables])
     x = np.where(np.isnan(x), program.lower, x)  # a variable that stands in no row: any value in its box
     x[program.integer] = np.round(x[program.integer])
