@@ -10,6 +10,16 @@ TIME_LIMIT ?= 60
 RESULTS    ?= results
 OUT        ?= reports/latest
 SWEEP      ?= --partners nearest:2,nearest:4,complete
+# The sweep of `make rivals`: every method on the same instances, to the same gap, within the same limit.
+RIVALS     ?= --adns 1,5 --partners complete --gap 0.01 --time-limit 600
+# The sweeps of `make scale`, from small to large; MB are limits at which a run is ended. SCALE takes further
+# options for all of them; method relaxation is the unit of effort. An empty SCALE_1000= leaves the last one out.
+SCALE      ?= --seeds 1
+SCALE_1    ?= --adns 1,5 --partners complete --gap 0.001 --time-limit 20 --method auto,relaxation --network fixed,scaled --congestion moderate,strong
+SCALE_20   ?= --adns 20 --partners complete --gap 0.001 --time-limit 120 --method auto,relaxation --network fixed,scaled --congestion moderate,strong
+SCALE_100  ?= --adns 100 --partners nearest:4,complete --gap 0.002 --time-limit 240 --method auto,relaxation --congestion moderate,strong
+SCALE_300  ?= --adns 300 --partners nearest:4 --gap 0.003 --time-limit 600 --memory-limit 12000 --method auto,relaxation
+SCALE_1000 ?= --adns 1000 --partners nearest:4 --gap 0.003 --time-limit 1500 --memory-limit 20000
 PYTEST     ?= -n 2
 # The least share of branches of model/ that tests must take, in percent; the files that `make mutants` changes.
 BRANCHES   ?= 95
@@ -21,11 +31,17 @@ FIRST      ?= 10000
 bin := $(VENV)/bin
 install := $(bin)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 inputs := pyproject.toml constraints.txt
+define newline
 
-.PHONY: help venv report test coverage mutants soak bench lint clean
+
+endef
+
+.PHONY: help venv report rivals scale test coverage mutants soak bench lint clean
 
 help:
 	@echo 'make report   sweep N = $(ADNS), then the scaling report in $(OUT)/'
+	@echo 'make rivals   every method on the same instances, up to 10 minutes a run; added to $(RESULTS)/ and reported'
+	@echo 'make scale    N = 1 to 1,000 to their gap targets, limits of 98 minutes in all; added to $(RESULTS)/ and reported'
 	@echo 'make test     all tests'
 	@echo 'make coverage all tests; fails below $(BRANCHES) % of branches of model/'
 	@echo 'make soak     the long campaigns, LENGTH=1 is about an hour; figures to reports/campaigns.jsonl'
@@ -53,6 +69,15 @@ venv: $(VENV)/.test
 
 report: $(VENV)/.run
 	$(bin)/tso-dso sweep --adns $(ADNS) --seeds $(SEEDS) --gap $(GAP) --time-limit $(TIME_LIMIT) $(SWEEP) -o $(RESULTS)
+	$(bin)/tso-dso report $(RESULTS) -o $(OUT)
+
+rivals: $(VENV)/.test
+	$(bin)/tso-dso sweep --rivals $(RIVALS) -o $(RESULTS)
+	$(bin)/tso-dso report $(RESULTS) -o $(OUT)
+
+# Each sweep resumes where it stopped, so the target does too.
+scale: $(VENV)/.run
+	$(foreach sizes,SCALE_1 SCALE_20 SCALE_100 SCALE_300 SCALE_1000,$(if $($(sizes)),$(bin)/tso-dso sweep $($(sizes)) $(SCALE) -o $(RESULTS)$(newline)))
 	$(bin)/tso-dso report $(RESULTS) -o $(OUT)
 
 test: $(VENV)/.test

@@ -31,6 +31,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from benchmarks import sizes
 from benchmarks.ending import Ended, end_cleanly
 from benchmarks.files import made_for, place, staged, write_whole
 from benchmarks.records import Row, Settings, Spec, identify
@@ -214,21 +215,24 @@ def sweep(
     adns: Annotated[str, typer.Option(help="numbers of ADNs, separated by commas", metavar="N,N,...")],
     output: Output,
     seeds: Annotated[str, typer.Option(help="how many seeds, from 0 up", metavar="INTEGER")] = "1",
+    rivals: Annotated[
+        bool, typer.Option("--rivals", help="all methods, each in its mode, in place of --method and --mode")
+    ] = False,
     **given: str,
 ) -> int:
     """Run many sizes and seeds, each apart under its limits; resumes where it stopped.
 
     Every option below takes several values, separated by commas: all combinations run.
-    Appends one line a run to rows.jsonl; a run that fails is a line with its status.
+    Appends one line a run to rows.jsonl; a run that fails, or a method that cannot run here beside others
+    that can, is a line with its status.
     """
     from benchmarks import runner
     from benchmarks.sweep import in_order
     from benchmarks.sweep import sweep as run_all
 
     folder = place("output", output, "a folder name")
-    specs = in_order(list(_specs(adns, seeds, given)))
-    for settings in {spec.settings for spec in specs}:
-        runner.check(settings)
+    specs = in_order(list(_specs(adns, seeds, given, rivals)))
+    runner.check_all(list(dict.fromkeys(spec.settings for spec in specs)))
     measured_at: set[str | None] = set()
     with _runs(specs) as show:
 
@@ -247,14 +251,22 @@ def sweep(
     return 0
 
 
-def _specs(adns: str, seeds: str, given: Mapping[str, str | None]) -> Iterator[Spec]:
+def _specs(adns: str, seeds: str, given: Mapping[str, str | None], rivals: bool) -> Iterator[Spec]:
     """All combinations of what the command line lists. Raises InputError."""
+    pairs: list[dict[str, str]] = [{}]
+    if rivals:
+        for field in ("method", "mode"):
+            if given.get(field) is not None:
+                raise InputError(
+                    field, given[field], "nothing beside --rivals, which names each method's mode"
+                )
+        pairs = [{"method": method, "mode": mode} for method, mode in sizes.RIVALS.items()]
     count = seeds if seeds.isascii() and seeds.isdigit() else "0"
     if not 1 <= int(count) <= 10_000:
         raise InputError("seeds", seeds, "a whole number from 1 to 10000")
     lists = {name: texts.split(",") for name, texts in given.items() if texts is not None}
-    for values in itertools.product(*lists.values()):
-        chosen = dict(zip(lists, values, strict=True))
+    for values, pair in itertools.product(itertools.product(*lists.values()), pairs):
+        chosen = dict(zip(lists, values, strict=True)) | pair
         options = read(Options, {name: text for name, text in chosen.items() if name in Options.model_fields})
         settings = {name: text for name, text in chosen.items() if name not in Options.model_fields}
         for seed in range(int(count)):

@@ -11,7 +11,7 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from reports import campaigns, figures, schedules, tables, verdict
+from reports import campaigns, figures, rivals, schedules, tables, verdict
 from reports.draw import Picture
 from reports.fits import PHASES, compare_counts, count_laws, fit_growth
 from reports.rows import FINISHED, ReportError, Results, flat, read_results
@@ -100,9 +100,10 @@ def _environment(is_html: bool) -> jinja2.Environment:
 
 def gather(results: Results) -> dict[str, Any]:
     """Everything that the templates show, from verdict to versions."""
-    rows = results.rows
+    every, own = results.rows, rivals.study(results)
+    rows, raced = own.rows, rivals.standings(every)
     compared, laws, all_fits = compare_counts(rows), count_laws(rows), fit_growth(rows)
-    day_picture, day_totals, day_notes = schedules.one_day(results)
+    day_picture, day_totals, day_notes = schedules.one_day(own)
     sizes = sorted(int(n) for n in rows["n_adns"].unique())
     long_ones = campaigns.read()
     sections = [
@@ -126,7 +127,20 @@ def gather(results: Results) -> dict[str, Any]:
             "Gap and status of every run",
             verdict.quality(rows),
             figures.gaps(rows),
-            [tables.runs(rows)],
+            [tables.runs(every)],
+        ),
+        *(
+            [
+                Section(
+                    "methods",
+                    "Methods compared",
+                    rivals.sentences(raced),
+                    None,
+                    [rivals.table(raced)],
+                )
+            ]
+            if raced
+            else []
         ),
         Section(
             "memory",
@@ -154,11 +168,16 @@ def gather(results: Results) -> dict[str, Any]:
             "Machine, settings and versions",
             "Compare times only between equal machines and versions.",
             None,
-            [tables.machine(rows)],
+            [tables.machine(every)],
         ),
     ]
     span = f"N = {sizes[0]}" if len(sizes) == 1 else f"N = {sizes[0]} to {sizes[-1]}"
     notes = [*results.notes, *verdict.same_instances(rows), *day_notes]
+    if len(rows) < len(every):
+        notes.append(
+            f"Figures, fits and verdict are about the default method {rivals.DEFAULT} ({len(rows)} of "
+            f"{len(every)} runs); the others are in the comparison of methods and the table of every run."
+        )
     if (compared["equal"].map(lambda equal: equal is False)).any():
         notes.insert(0, verdict.agreement(compared))
     if len(sizes) < 3:
@@ -167,7 +186,7 @@ def gather(results: Results) -> dict[str, Any]:
         notes.append("No run finished by itself: there are no times to fit.")
     return {
         "title": "Scaling report",
-        "subtitle": f"{len(rows)} runs, {span}, {_dates(rows)}",
+        "subtitle": f"{len(every)} runs, {span}, {_dates(every)}",
         "headline": verdict.headline(laws, all_fits),
         "verdict": [verdict.sizes(laws, compared), verdict.times(all_fits), verdict.quality(rows)],
         "notes": notes,

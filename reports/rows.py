@@ -6,7 +6,7 @@ Times in seconds, memory in MB, money in $, energy in MWh; gaps are fractions.
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -175,16 +175,16 @@ def _table(records: list[dict[str, Any]]) -> pd.DataFrame:
     for name in _RECORDS:
         columns[name] = pd.Series([record.get(name) or {} for record in records], dtype="object")
     rows = pd.DataFrame(columns)
-    rows["series"] = _series(rows)
+    rows["series"] = name_series(rows)
     order = rows.assign(is_complete=rows["partners"] == "complete").sort_values(
         ["is_complete", "series", "n_adns", "seed", "started_at"], kind="stable"
     )
     return rows.loc[order.index].reset_index(drop=True)
 
 
-def _series(rows: pd.DataFrame) -> pd.Series:
-    """Each row's growth curve by name: the partner graph and whatever else differs between rows."""
-    differing = [name for name in GROUP if name != "partners" and rows[name].nunique(dropna=False) > 1]
+def name_series(rows: pd.DataFrame, group: Sequence[str] = GROUP) -> pd.Series:
+    """Each row's growth curve by name: the partner graph and what else of ``group`` differs between rows."""
+    differing = [name for name in group if name != "partners" and rows[name].nunique(dropna=False) > 1]
     names = rows["partners"].astype(str)
     for name in differing:
         values = rows[name].astype(str)

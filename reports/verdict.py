@@ -43,8 +43,15 @@ HOW_TO_READ = (
     (
         "Status",
         "certified: the gap target is reached and every check passed; gap_limit: solved, the gap is "
-        "above the target; time_limit, memory_limit: stopped from outside; infeasible, error: no result; "
+        "above the target, or not known where a bound alone was asked for; time_limit, memory_limit: "
+        "stopped from outside; infeasible, error: no result; "
         "skipped: not tried, because its order was refused; the message says why.",
+    ),
+    (
+        "Effort",
+        "Methods are compared on the same instances with the same gap target and time limit, by the time of "
+        "the solve. A method that ends without the gap counts as more than the time limit; one that cannot "
+        "run, or whose point fails a check, has no time. One joint conic relaxation is the unit of effort.",
     ),
     (
         "Follower regret, cone violation",

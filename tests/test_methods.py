@@ -35,6 +35,8 @@ CASES = {
 }
 RUNS = [
     ("big_m", "highs"),
+    ("big_m", "naive"),
+    ("big_m", "mindtpy"),
     ("big_m", "gurobi"),
     ("sos1", "gurobi"),
     ("strong_duality", "gurobi"),
@@ -184,6 +186,8 @@ def test_gurobi_beyond_its_licence_is_an_error_with_its_words():
         ("gap", {"gap": float("nan")}),
         ("time_limit", {"time_limit_s": -1.0}),
         ("mode", {"method": "highs", "mode": "sos1"}),
+        ("mode", {"method": "naive", "mode": "sos1"}),
+        ("mode", {"method": "mindtpy", "mode": "strong_duality"}),
         ("mode", {"mode": "guess"}),
     ],
 )

@@ -281,7 +281,7 @@ def test_outer_approximation_proves_that_no_integer_lies_on_the_disc():
 # Methods that stand on other solvers.
 
 
-@pytest.mark.parametrize("method", ["highs", "gurobi"])
+@pytest.mark.parametrize("method", ["highs", "naive", "relaxation", "gurobi", "mindtpy"])
 def test_an_infeasible_feeder_is_a_status_of_every_method(method):
     case = toy(1, 1, sun=0.0, battery=0.0)
     feeders = (case.feeders[0].model_copy(update={"vmin": 0.9999}),)
@@ -293,7 +293,7 @@ def test_an_infeasible_feeder_is_a_status_of_every_method(method):
 def test_a_solvers_own_point_is_kept_where_the_follower_has_no_answer(congested, monkeypatch):
     problem, program, outcome = congested
     monkeypatch.setattr(pyomo_door, "Follower", lambda *arguments: lambda x: None)
-    assert pyomo_door._polished(problem, program, outcome.x, 1e-4) is outcome.x
+    assert pyomo_door.polished(problem, program, outcome.x, 1e-4) is outcome.x
 
 
 def test_a_follower_that_costs_more_than_the_gap_does_not_replace_a_solvers_point(congested, monkeypatch):
@@ -301,8 +301,8 @@ def test_a_follower_that_costs_more_than_the_gap_does_not_replace_a_solvers_poin
     dear = outcome.x.copy()
     dear[program.column("feeder[0].p_import")] += 1.0
     monkeypatch.setattr(pyomo_door, "Follower", lambda *arguments: lambda x: dear)
-    assert pyomo_door._polished(problem, program, outcome.x, 1e-4) is outcome.x
-    assert pyomo_door._polished(problem, program, dear, 1e-4) is dear
+    assert pyomo_door.polished(problem, program, outcome.x, 1e-4) is outcome.x
+    assert pyomo_door.polished(problem, program, dear, 1e-4) is dear
 
 
 def test_gurobi_says_what_is_missing(monkeypatch):

@@ -2,6 +2,10 @@
 
 from pathlib import Path
 
+import pytest
+
+from benchmarks.runner import peak_memory_mb, warm_up
+
 HERE = Path(__file__).parent
 
 
@@ -12,3 +16,19 @@ def pytest_collection_modifyitems(config, items):
     if dropped:
         config.hook.pytest_deselected(items=dropped)
         items[:] = kept
+
+
+@pytest.fixture(scope="session", autouse=True)
+def warm():
+    """What is loaded or set up at first use is nobody's time."""
+    warm_up()
+
+
+@pytest.fixture
+def peak_mb():
+    """Says the peak memory of this process since the test began, MB; None where the system cannot."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # Linux: forget the peak so far
+    except OSError:
+        return lambda: None
+    return peak_memory_mb

@@ -1,7 +1,7 @@
 """How long building, compiling, solving and certifying take, by the number of ADNs.
 
 ``pytest --benchmark-only`` runs all sizes, ``pytest --benchmark-only -k n001`` the smallest.
-Sizes, gap and status of each run are in its ``extra_info`` (``--benchmark-json FILE``).
+Sizes, gap, status and peak memory of each run are in its ``extra_info`` (``--benchmark-json FILE``).
 """
 
 import itertools
@@ -9,7 +9,6 @@ import itertools
 import pytest
 
 from benchmarks import sizes
-from benchmarks.runner import warm_up
 from generators import instance
 from model.certificate import certify
 from model.counts import predict
@@ -22,12 +21,6 @@ CASES = [
     pytest.param((n_adns, partners), id=f"n{n_adns:03d}-{partners}")
     for n_adns, partners in itertools.product(sizes.N_ADNS, sizes.PARTNERS)
 ]
-
-
-@pytest.fixture(scope="session", autouse=True)
-def warm():
-    """What is loaded or set up at first use is nobody's time."""
-    warm_up()
 
 
 # Fixtures of the module: the verbs of one size run together, and share what is not timed.
@@ -64,10 +57,11 @@ def test_compile(benchmark, case, problem):
     assert program.sizes == predict(case, problem.mode)
 
 
-def test_solve(benchmark, problem, program, outcomes):
+def test_solve(benchmark, peak_mb, problem, program, outcomes):
     outcome = benchmark.pedantic(solve, (problem, program), LIMITS, rounds=1)
     outcomes.append(outcome)
     benchmark.extra_info |= {"status": outcome.status, "bound": outcome.bound, "nodes": outcome.nodes}
+    benchmark.extra_info["peak_mb"] = peak_mb()
     assert outcome.x is not None
 
 

@@ -10,11 +10,20 @@ from model.data import InputError
 from model.outcome import Outcome
 from model.problem import Problem
 from model.program import Program
-from model.solvers import auto, decomposed, gurobi, highs, scip
+from model.solvers import auto, bound_only, decomposed, gurobi, highs, mindtpy, naive, scip
 
-METHODS = {"auto": auto, "decomposed": decomposed, "highs": highs, "gurobi": gurobi, "scip": scip}
+METHODS = {
+    "auto": auto,
+    "decomposed": decomposed,
+    "highs": highs,
+    "naive": naive,
+    "gurobi": gurobi,
+    "scip": scip,
+    "mindtpy": mindtpy,
+    "relaxation": bound_only,
+}
 # Methods that read the Pyomo model itself, which then must be whole.
-READ_PYOMO = ("gurobi", "scip")
+READ_PYOMO = ("gurobi", "scip", "mindtpy")
 
 
 def check_method(method: str) -> None:

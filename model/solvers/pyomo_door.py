@@ -50,7 +50,7 @@ def solve_through_pyomo(
         # A variable that stands in no row never reaches the solver; any value in its box will do.
         x = np.where(np.isnan(x), program.lower, x)
         x[program.integer] = np.round(x[program.integer])
-        x = _polished(problem, program, x, gap)
+        x = polished(problem, program, x, gap)
     bound = results.objective_bound
     return Outcome(
         STATUSES.get(results.termination_condition, "error"),
@@ -61,7 +61,7 @@ def solve_through_pyomo(
     )
 
 
-def _polished(problem: Problem, program: Program, x: Array, gap: float) -> Array:
+def polished(problem: Problem, program: Program, x: Array, gap: float) -> Array:
     """The follower's exact answer to the point's boundary power, where it is not worse than the gap.
 
     These solvers keep the follower's conditions to a tolerance relative to costs of thousands of $.
