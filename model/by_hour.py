@@ -77,12 +77,12 @@ class HourBlocks(Blocks):
         return found
 
 
-def stored_levels(program: Program, hours: int) -> Array:
-    """Columns of all batteries' stored energy, (K, T)."""
+def stored_levels(program: Program, hours: int, kind: str = "energy") -> Array:
+    """Columns of all batteries' stored energy, or of their ``charge`` or ``discharge``, (K, T)."""
     found = [
         np.arange(where.start, where.stop)
         for name, where in program.columns.items()
-        if name.startswith("feeder[") and name.endswith(".energy")
+        if name.startswith("feeder[") and name.endswith(f".{kind}")
     ]
     return np.concatenate([np.zeros(0, dtype=int), *found]).reshape(-1, hours)
 

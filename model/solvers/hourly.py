@@ -11,28 +11,26 @@ the batteries anew.
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
-from scipy.sparse import block_array, csr_array, vstack
+from scipy.sparse import csr_array, vstack
 
 from model.bounds import safe_bound
-from model.by_hour import HourBlocks, blocks_by_hour, stored_levels
+from model.by_hour import blocks_by_hour, stored_levels
 from model.hour_blocks import Cuts, cut_rows
 from model.outcome import Bounded, Outcome
 from model.price_hull import Hull, Leaf, hull, whole
 from model.problem import Problem
 from model.program import Array, Program
-from model.solvers.conic import solve_conic
+from model.solvers.hour_program import Question, hours_of
 from model.solvers.linear import linear_solver, run, solve_linear
 from model.solvers.price_regions import SHARE, Allowed, Fixed, Known, Search
 from model.solvers.relaxation import RelaxationResult, solve_relaxation
 
-# What an hour pays to leave a leaf or the inflow asked for, relative to its dearest price.
-PENALTY = 5.0
 # The first questions to every hour: shares of the batteries' largest inflow, multiples of its price. A cut
 # holds the load in place only between the prices at which cuts were taken.
-INFLOWS, PRICES = (-0.5, 0.0, 0.5), (0.0, 2.0)
+INFLOWS, PRICES = (0.0,), (0.0, 2.0)
 # Cuts that a node's point misses by less than this part of the gap asked for do not call for another round.
 FINE = 0.05
 # Reference prices are rounded to this part of their mean size.
@@ -42,101 +40,6 @@ REFERENCES, SAME = 3, 1e-3
 ROUNDS = 40
 # Seconds for the mixed-integer program that picks one leaf an hour.
 PICKING_S = 10.0
-
-
-@dataclass(frozen=True)
-class Question:
-    """What one hour does with an aggregated net inflow at prices ``lam`` and loads within ``G L <= h``."""
-
-    hour: int
-    inflow: float
-    lam: Array
-    G: Array
-    h: Array
-
-
-@dataclass(frozen=True)
-class Answer:
-    """Least cost in $, moves at their penalty, the duals of the block's rows and cone rows, and the load."""
-
-    value: float
-    row_duals: Array
-    cone_duals: Array
-    load: Array
-
-
-class Hours:
-    """The conic programs of the hours."""
-
-    def __init__(self, blocks: HourBlocks):
-        self.blocks = blocks
-        self.columns = [
-            np.concatenate([own, blocks.inflow[[t]], blocks.loads_at[t]])
-            for t, own in enumerate(blocks.columns)
-        ]
-        self.parts = [
-            _part(blocks.program, columns, blocks.rows[t], blocks.cone_rows[t], blocks.cone_dims[t])
-            for t, columns in enumerate(self.columns)
-        ]
-
-    def ask(self, question: Question) -> Answer | None:
-        """Solve one hour; None where Clarabel finds no solution."""
-        part = self.parts[question.hour]
-        n, n_hosts, m = len(part.c), len(question.lam), len(question.h)
-        penalty = PENALTY * max(float(np.abs(question.lam).max(initial=0.0)), 1.0)
-        inflow, load = n - n_hosts - 1, np.arange(n - n_hosts, n)
-        c = np.concatenate([part.c, np.full(m + 2, penalty * self.blocks.hours)])
-        c[load] += question.lam
-        # The row that sums the inflows holds the aggregated one; it may be missed. None without batteries.
-        row = np.flatnonzero(part.A[:, [inflow]].toarray().ravel())[:1].repeat(2)
-        sign = np.array([1.0, -1.0])[: len(row)]
-        missed = csr_array((sign, (row, m + np.arange(len(row)))), shape=(len(part.row_lower), m + 2))
-        limits = csr_array(
-            (question.G.ravel(), (np.repeat(np.arange(m), n_hosts), np.tile(load, m))), shape=(m, n)
-        )
-        beyond = csr_array((-np.ones(m), (np.arange(m), np.arange(m))), shape=(m, m + 2))
-        lower, upper = part.lower.copy(), part.upper.copy()
-        lower[inflow] = upper[inflow] = question.inflow
-        on = np.ones(m + 2, dtype=bool)
-        program = replace(
-            part,
-            c=c,
-            A=block_array([[part.A, missed], [limits, beyond]], format="csr")
-            if m
-            else block_array([[part.A, missed]], format="csr"),
-            row_lower=np.append(part.row_lower, np.full(m, -np.inf)),
-            row_upper=np.append(part.row_upper, question.h),
-            lower=np.append(lower, np.zeros(m + 2)),
-            upper=np.append(upper, np.full(m + 2, np.inf)),
-            integer=np.zeros(n + m + 2, dtype=bool),
-            enforced_lower=np.append(part.enforced_lower, on),
-            enforced_upper=np.append(part.enforced_upper, ~on),
-            cone_A=block_array([[part.cone_A, csr_array((len(part.cone_b), m + 2))]], format="csr"),
-        )
-        found = solve_conic(program)
-        if found.status != "solved":
-            return None
-        own_rows = found.row_duals[: len(part.row_lower)]
-        return Answer(float(c @ found.x), own_rows, found.cone_duals, found.x[load])
-
-
-def _part(program: Program, columns: Array, rows: Array, cone_rows: Array, dims: Array) -> Program:
-    """Some columns of a program with the rows and cones given, which hold no others."""
-    return replace(
-        program,
-        c=program.c[columns],
-        A=program.A[rows][:, columns],
-        row_lower=program.row_lower[rows],
-        row_upper=program.row_upper[rows],
-        lower=program.lower[columns],
-        upper=program.upper[columns],
-        integer=program.integer[columns],
-        enforced_lower=program.enforced_lower[columns],
-        enforced_upper=program.enforced_upper[columns],
-        cone_A=program.cone_A[cone_rows][:, columns],
-        cone_b=program.cone_b[cone_rows],
-        cone_dims=dims,
-    )
 
 
 class HourlySearch(Search):
@@ -166,7 +69,7 @@ class HourlySearch(Search):
         """Take new reference prices of the batteries; cuts begin anew."""
         self.reference = self.found_prices = reference
         self.blocks = blocks_by_hour(self.problem, self.program, reference, self.hours)
-        self.programs = Hours(self.blocks)
+        self.programs = hours_of(self.blocks)
         self.relaxed = self.blocks.relaxation
         self.of_cut: list[int] = []
         self.row_duals: list[Array] = []
@@ -222,7 +125,7 @@ class HourlySearch(Search):
             ):
                 return replace(self.run(gap, ended), cuts=self.cuts)
             self.refer(worth)
-            self._put([question for question, _ in self.asked.values()])
+            self._put([replace(q, worth=worth[:, q.hour]) for q, _ in self.asked.values()])
         return replace(outcome, status="time_limit" if time.monotonic() >= ended else outcome.status)
 
     def _activate(self, x: Array) -> bool:
@@ -241,16 +144,18 @@ class HourlySearch(Search):
             load = hour.load(self.best.x)
             self._split(t, self.trees[t][0], load) or self._at_centre(t, self.trees[t][0])
             lam = next((leaf.region.lam for leaf in self.trees[t] if leaf.region), np.zeros(hosts))
-            part = self.programs.parts[t]
+            part = self.programs[t].program
             least, most = part.lower[-hosts - 1], part.upper[-hosts - 1]
             for share in INFLOWS:
                 inflow = share * (most if share > 0 else -least)
-                questions += [Question(t, inflow, price * lam, *nowhere) for price in PRICES]
+                questions += [
+                    Question(t, self.reference[:, t], inflow, price * lam, *nowhere) for price in PRICES
+                ]
         self._put(questions)
 
     def _put(self, questions: list[Question]) -> None:
         """Put questions to the hours and add the answers' cuts."""
-        answers = [(question.hour, self.programs.ask(question)) for question in questions]
+        answers = [(question.hour, self.programs[question.hour].ask(question)) for question in questions]
         new = [(t, answer) for t, answer in answers if answer is not None]
         first = self.n_cuts
         self.of_cut += [t for t, _ in new]
@@ -301,7 +206,9 @@ class HourlySearch(Search):
                 if share <= SHARE or leaf.region is None:
                     continue
                 inflow, cost = joined / share
-                questions.append(Question(t, float(inflow), leaf.region.lam, leaf.G, leaf.h))
+                questions.append(
+                    Question(t, self.reference[:, t], float(inflow), leaf.region.lam, leaf.G, leaf.h)
+                )
                 self.asked[t, id(leaf)] = questions[-1], leaf
                 missed.append((t, share, inflow, cost, part / share, node.directions[t]))
         self._put(questions)

@@ -1,0 +1,268 @@
+"""Points of the whole problem from its hours: a schedule of the batteries, then every hour by itself.
+
+Once every battery's charge and discharge are held, nothing joins the hours: each is a conic program of its
+own. What an hour costs is convex in what is held, and its duals are a tangent; the schedule is the best by
+the tangents so far (Kelley 1960) near the best one seen, with every load kept in its leaf.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import block_array, csr_array, eye_array
+
+from model.by_hour import HourBlocks, stored_levels
+from model.hour_blocks import pattern
+from model.price_hull import Leaf
+from model.problem import Problem
+from model.program import Array, Program
+from model.solvers.binaries import kin, round_by_direction
+from model.solvers.hour_program import Answer, Question
+from model.solvers.linear import solve_linear
+
+# The first distance from the best schedule, as a part of the batteries' power; it is halved where a step fails.
+REACH = 0.25
+STEPS, SETTLINGS = 20, 5
+# A load may lie outside its leaf by this much, in p.u., and is drawn in by EDGE.
+OUTSIDE, EDGE = 2e-8, 1e-8
+# ... and costs this many times its price meanwhile.
+OUTSIDE_COST, NEARLY, RESTORED = 3.0, 1e-4, 5
+# A step is worth trying while it promises this part of the gap asked for.
+PROMISE = 0.2
+
+Ask = Callable[[list[Question]], list[Answer | None]]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the hours answered to a schedule: charge and discharge and what another unit of each costs,
+    (2, K, T); costs of the hours, (T,); loads.
+    """
+
+    schedule: Array
+    slopes: Array
+    values: Array
+    loads: list[Array]
+    answers: list[Answer]
+
+
+class Points:
+    """Makes points of a program from answers of its hours; ``ask`` puts questions to them."""
+
+    def __init__(self, problem: Problem, program: Program, blocks: HourBlocks, ask: Ask):
+        self.program, self.blocks, self.ask = program, blocks, ask
+        self.levels = stored_levels(program, blocks.hours)
+        self.flows = np.stack(
+            [stored_levels(program, blocks.hours, kind) for kind in ("charge", "discharge")]
+        )
+        self.charging = stored_levels(program, blocks.hours, "charging")
+        # What another unit stored would save, of every battery, by the last proposal: (K, T), $ per p.u. h.
+        self.worth = np.zeros(self.levels.shape)
+        self.hour_of, self.number = np.full(len(program.c), -1), np.full(len(program.c), -1)
+        ours = np.flatnonzero(blocks.kept < len(program.c))
+        self.hour_of[blocks.kept[ours]] = blocks.of_column[ours]
+        for t, own in enumerate(blocks.columns):
+            mine = ours[blocks.of_column[ours] == t]
+            self.number[blocks.kept[mine]] = np.searchsorted(own, mine)
+        # What a unit charged and discharged adds to what is stored.
+        position = np.full(len(program.c), -1)
+        position[blocks.kept[ours]] = ours
+        self.at = position[self.flows]
+        # Rows of every hour's block that say what is stored, and which way: the schedule's own.
+        own = pattern(blocks.program.A[:, np.sort(position[self.charging].ravel())]).sum(axis=1) > 0
+        own[blocks.dynamics] = True
+        self.told = [own[rows] for rows in blocks.rows]
+        rows = blocks.program.A[blocks.dynamics.ravel()]
+        every = np.arange(blocks.dynamics.size)
+        self.stores = -np.stack([np.asarray(rows[every, at.ravel()]).reshape(at.shape) for at in self.at])
+        hosts = sorted({feeder.host_bus for feeder in problem.instance.feeders})
+        self.host = np.concatenate(
+            [
+                np.full(len(feeder.bess), hosts.index(feeder.host_bus), dtype=int)
+                for feeder in problem.instance.feeders
+            ]
+        )
+
+    def idle(self, prices: list[Array]) -> tuple[Seen | None, Array | None]:
+        """What the hours do with batteries at rest, and that as a point without the follower."""
+        rest = np.zeros(self.flows.shape)
+        seen = self._look(rest, prices)
+        return seen, None if seen is None else self._settled(seen, prices)
+
+    def near(
+        self, sums: Array, leaves: list[Leaf], worth: Array, start: Seen, gap: float
+    ) -> tuple[Seen | None, Array | None]:
+        """A good schedule with every load in its leaf, what the hours say of it, and the point it gives."""
+        prices = [leaf.region.lam for leaf in leaves if leaf.region is not None]
+        best, reach = self._look(start.schedule, prices), REACH
+        if best is None:
+            return None, None
+        seen = [best]
+        dear = OUTSIDE_COST * max(float(np.abs(price).max()) for price in prices)
+        for _ in range(STEPS):
+            proposal, hoped = self._proposal(seen, best, reach, leaves)
+            now = None if proposal is None else self._look(proposal, prices)
+            if now is None:
+                break
+            seen.append(now)
+            value, outside = best.values.sum(), self._outside(best, leaves)
+            if now.values.sum() + dear * self._outside(now, leaves) < value + dear * outside:
+                best = now
+            else:
+                reach *= 0.5
+            if value - hoped <= PROMISE * gap * max(abs(value), 1.0) and outside <= NEARLY:
+                break
+        for _ in range(RESTORED):
+            if self._outside(best, leaves) <= OUTSIDE:
+                break
+            proposal, _ = self._proposal(seen, best, reach, leaves)
+            now = None if proposal is None else self._look(proposal, prices)
+            if now is None:
+                break
+            best = now
+            reach *= 0.5
+        return best, self._settled(best, prices)
+
+    def _outside(self, seen: Seen, leaves: list[Leaf]) -> float:
+        beyond = [
+            float((leaf.G @ load - leaf.h).max(initial=0.0))
+            for leaf, load in zip(leaves, seen.loads, strict=True)
+        ]
+        return max(beyond)
+
+    def _look(self, schedule: Array, prices: list[Array]) -> Seen | None:
+        T = self.blocks.hours
+        answers = self.ask([self._held(t, schedule, prices[t], {}) for t in range(T)])
+        if any(answer is None for answer in answers):
+            return None
+        found = [answer for answer in answers if answer is not None]
+        slopes = np.zeros(schedule.shape)
+        for t, answer in enumerate(found):
+            rows, cost = self.blocks.rows[t], self.blocks.program.c[self.at[:, :, t]]
+            A = self.blocks.program.A[rows][:, self.at[:, :, t].ravel()]
+            y = answer.row_duals.copy()
+            y[self.told[t]] = 0.0
+            slopes[:, :, t] = cost - (A.T @ y).reshape(cost.shape)
+        values = np.array([answer.value for answer in found])
+        return Seen(schedule, slopes, values, [answer.load for answer in found], found)
+
+    def _held(self, t: int, schedule: Array, price: Array, fixed: dict[int, float]) -> Question:
+        hosts, K = len(price), schedule.shape[1]
+        columns = np.concatenate([*self.flows[:, :, t], self.charging[:, t]])
+        values = np.concatenate([*schedule[:, :, t], schedule[0, :, t] > 0])
+        held = dict(zip(self.number[columns].tolist(), values.tolist(), strict=True))
+        nowhere = np.zeros((0, hosts)), np.zeros(0)
+        return Question(t, np.zeros(K), None, price, *nowhere, held | fixed)
+
+    def _proposal(
+        self, seen: list[Seen], best: Seen, reach: float, leaves: list[Leaf]
+    ) -> tuple[Array | None, float]:
+        """The best schedule by the tangents within reach of the best one, and what it promises."""
+        _, K, T = best.schedule.shape
+        n = K * T
+        eye = eye_array(n, format="csr")
+        at = np.arange(2 * n).reshape(2, K, T)
+        back = np.arange(n).reshape(K, T)
+        before = csr_array((np.ones(n), (back.ravel(), np.roll(back, 1, axis=1).ravel())), shape=(n, n))
+        stores = csr_array(
+            (self.stores.ravel(), (np.tile(np.arange(n), 2), np.arange(2 * n))), shape=(n, 2 * n)
+        )
+        most = self.program.upper[self.flows]
+        power = np.maximum(most, 1e-9)
+        either = csr_array(
+            (1 / power.ravel(), (np.tile(np.arange(n), 2), np.arange(2 * n))), shape=(n, 2 * n)
+        )
+        limits, sides = [], []
+        for t, leaf in enumerate(leaves):
+            for g, limit in zip(leaf.G, leaf.h, strict=True):
+                row = np.stack([g[self.host], -g[self.host]])
+                limits.append((at[:, :, t].ravel(), row.ravel()))
+                drawn = EDGE * np.abs(g).sum()
+                sides.append(limit - drawn - g @ best.loads[t] + (row * best.schedule[:, :, t]).sum())
+        told = [(t, point) for point in seen for t in range(T)]
+        tangents = _rows([(at[:, :, t].ravel(), -point.slopes[:, :, t].ravel()) for t, point in told], 2 * n)
+        level = np.array(
+            [point.values[t] - (point.slopes[:, :, t] * point.schedule[:, :, t]).sum() for t, point in told]
+        )
+        of_hour = _rows([(np.array([t]), np.ones(1)) for t, _ in told], T)
+        m = len(limits)
+        dear = 1e2 * max(float(np.abs(best.slopes).max(initial=0.0)), 1.0)
+        # Columns: charge and discharge, levels, the hours' costs, and by what leaves are missed.
+        blocks = [
+            [-stores, eye - before, None, csr_array((n, m))],
+            [either, None, None, None],
+            [tangents, None, of_hour, None],
+            [_rows(limits, 2 * n), None, None, -eye_array(m)],
+        ]
+        free = np.full(len(told), np.inf)
+        distance = reach * power
+        found = solve_linear(
+            np.concatenate([np.zeros(3 * n), np.ones(T), np.full(m, dear)]),
+            block_array(blocks[: 4 if m else 3], format="csr")[:, : 3 * n + T + m],
+            np.concatenate([np.zeros(n), np.full(n, -np.inf), level, np.full(m, -np.inf)]),
+            np.concatenate([np.zeros(n), np.ones(n), free, sides]),
+            np.concatenate(
+                [
+                    np.maximum(best.schedule - distance, 0.0).ravel(),
+                    self.program.lower[self.levels].ravel(),
+                    np.full(T, -np.inf),
+                    np.zeros(m),
+                ]
+            ),
+            np.concatenate(
+                [
+                    np.minimum(best.schedule + distance, most).ravel(),
+                    self.program.upper[self.levels].ravel(),
+                    np.full(T + m, np.inf),
+                ]
+            ),
+        )
+        if found.x is None:
+            return None, -np.inf
+        if found.row_duals is not None:
+            self.worth = found.row_duals[:n].reshape(K, T)
+        # Never both: what is stored of it, in one direction.
+        stored = (self.stores * found.x[: 2 * n].reshape(best.schedule.shape)).sum(axis=0)
+        proposal = np.maximum(stored / self.stores, 0.0)
+        return proposal, float(found.x[3 * n : 3 * n + T].sum())
+
+    def _settled(self, seen: Seen, prices: list[Array]) -> Array | None:
+        """The point without the follower, binaries whole."""
+        answers = list(seen.answers)
+        fixed: list[dict[int, float]] = [{} for _ in answers]
+        for _ in range(SETTLINGS):
+            x = self._joined(seen.schedule, answers)
+            rounded, undecided = round_by_direction(self.program, x)
+            if not undecided.any():
+                return rounded
+            columns = kin(self.program, x, undecided)
+            busy = [int(t) for t in np.unique(self.hour_of[undecided])]
+            for j in columns[np.isin(self.hour_of[columns], busy)]:
+                fixed[self.hour_of[j]][int(self.number[j])] = float(rounded[j])
+            asked = self.ask([self._held(t, seen.schedule, prices[t], fixed[t]) for t in busy])
+            for t, answer in zip(busy, asked, strict=True):
+                if answer is None:
+                    return None
+                answers[t] = answer
+        return None
+
+    def _joined(self, schedule: Array, answers: list[Answer]) -> Array:
+        x = np.zeros(len(self.program.c))
+        for t, answer in enumerate(answers):
+            mine = self.hour_of == t
+            x[mine] = answer.x[self.number[mine]]
+        x[self.flows] = schedule
+        stored = np.cumsum((self.stores * schedule).sum(axis=0), axis=1)
+        low, high = self.program.lower[self.levels], self.program.upper[self.levels]
+        # Levels are told but for their beginning: the least that keeps all of them within limits.
+        begin = (low - stored).max(axis=1, keepdims=True, initial=-np.inf) if stored.size else 0.0
+        x[self.levels] = np.minimum(stored + begin, high)
+        return np.clip(x, self.program.lower, self.program.upper)
+
+
+def _rows(rows: list[tuple[Array, Array]], n: int) -> csr_array:
+    """Sparse rows, each given by its columns and their values."""
+    columns = np.concatenate([np.zeros(0, dtype=int), *(at for at, _ in rows)])
+    values = np.concatenate([np.zeros(0), *(value for _, value in rows)])
+    starts = np.concatenate([[0], np.cumsum([len(at) for at, _ in rows])]).astype(int)
+    return csr_array((values, columns, starts), shape=(len(rows), n))

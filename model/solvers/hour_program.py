@@ -1,0 +1,138 @@
+"""One hour of all ADNs as a conic program: what it does with an aggregated inflow, or with every battery's."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.sparse import block_array, csr_array
+
+from model.by_hour import HourBlocks
+from model.program import Array, Program
+from model.solvers.conic import solve_conic
+
+# What an hour pays, for each hour of the day, to leave a leaf or the inflow asked for, relative to its
+# dearest price.
+PENALTY = 5.0
+
+
+@dataclass(frozen=True)
+class Question:
+    """What one hour does at prices ``lam`` of loads within ``G L <= h``.
+
+    ``worth``: the reference prices of the batteries' inflows, (K,). ``inflow``: their sum, None where it is
+    free. ``fixed``: values of some of the hour's columns, by their number in the hour.
+    """
+
+    hour: int
+    worth: Array
+    inflow: float | None
+    lam: Array
+    G: Array
+    h: Array
+    fixed: dict[int, float] | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Values of the block's own columns, the load, cost in $ with moves at their penalty, what the moves are,
+    and the duals of the block's rows and cone rows.
+    """
+
+    x: Array
+    load: Array
+    value: float
+    moved: float
+    row_duals: Array
+    cone_duals: Array
+
+
+@dataclass(frozen=True)
+class Hour:
+    """The program of one hour: own columns, of which ``batteries`` are the net inflows, then their sum, then
+    the loads at the hosts.
+    """
+
+    program: Program
+    batteries: Array
+    hours: int
+
+    def ask(self, question: Question) -> Answer | None:
+        """Solve it; None where Clarabel finds no solution."""
+        p = self.program
+        n, n_hosts, m = len(p.c), len(question.lam), len(question.h)
+        penalty = PENALTY * self.hours * max(float(np.abs(question.lam).max(initial=0.0)), 1.0)
+        inflow, load = n - n_hosts - 1, np.arange(n - n_hosts, n)
+        c = np.concatenate([p.c, np.full(m + 2, penalty)])
+        c[self.batteries] = question.worth
+        c[load] += question.lam
+        # The row that sums the inflows holds the aggregated one; it may be missed. None without batteries.
+        row = np.flatnonzero(p.A[:, [inflow]].toarray().ravel())[:1].repeat(2)
+        sign = np.array([1.0, -1.0])[: len(row)]
+        missed = csr_array((sign, (row, m + np.arange(len(row)))), shape=(len(p.row_lower), m + 2))
+        limits = csr_array(
+            (question.G.ravel(), (np.repeat(np.arange(m), n_hosts), np.tile(load, m))), shape=(m, n)
+        )
+        beyond = csr_array((-np.ones(m), (np.arange(m), np.arange(m))), shape=(m, m + 2))
+        blocks = [[p.A, missed], [limits, beyond]] if m else [[p.A, missed]]
+        lower, upper = p.lower.copy(), p.upper.copy()
+        if question.inflow is not None:
+            lower[inflow] = upper[inflow] = question.inflow
+        for column, value in (question.fixed or {}).items():
+            lower[column] = upper[column] = value
+        on = np.ones(m + 2, dtype=bool)
+        found = solve_conic(
+            replace(
+                p,
+                c=c,
+                A=block_array(blocks, format="csr"),
+                row_lower=np.append(p.row_lower, np.full(m, -np.inf)),
+                row_upper=np.append(p.row_upper, question.h),
+                lower=np.append(lower, np.zeros(m + 2)),
+                upper=np.append(upper, np.full(m + 2, np.inf)),
+                integer=np.zeros(n + m + 2, dtype=bool),
+                enforced_lower=np.append(p.enforced_lower | (lower != p.lower), on),
+                enforced_upper=np.append(p.enforced_upper | (upper != p.upper), ~on),
+                cone_A=block_array([[p.cone_A, csr_array((len(p.cone_b), m + 2))]], format="csr"),
+            )
+        )
+        if found.status != "solved":
+            return None
+        return Answer(
+            x=found.x[:inflow],
+            load=found.x[load],
+            value=float(c @ found.x),
+            moved=float(np.abs(found.x[n:]).sum()),
+            row_duals=found.row_duals[: len(p.row_lower)],
+            cone_duals=found.cone_duals,
+        )
+
+
+def hours_of(blocks: HourBlocks) -> list[Hour]:
+    """The programs of all hours."""
+    found = []
+    for t, own in enumerate(blocks.columns):
+        columns = np.concatenate([own, blocks.inflow[[t]], blocks.loads_at[t]])
+        p, rows, cone_rows = blocks.program, blocks.rows[t], blocks.cone_rows[t]
+        part = replace(
+            p,
+            c=p.c[columns],
+            A=p.A[rows][:, columns],
+            row_lower=p.row_lower[rows],
+            row_upper=p.row_upper[rows],
+            lower=p.lower[columns],
+            upper=p.upper[columns],
+            integer=p.integer[columns],
+            enforced_lower=p.enforced_lower[columns],
+            enforced_upper=p.enforced_upper[columns],
+            cone_A=p.cone_A[cone_rows][:, columns],
+            cone_b=p.cone_b[cone_rows],
+            cone_dims=blocks.cone_dims[t],
+            sos1=p.sos1[:0],
+            bilinear=[],
+            rows={},
+            columns={},
+            row_keys={},
+            variables=[],
+            objective_map=None,  # type: ignore[arg-type]
+        )
+        found.append(Hour(part, np.searchsorted(own, blocks.batteries[:, t]), blocks.n_blocks))
+    return found
