@@ -83,7 +83,8 @@ class Hours:
         """Solve one hour; None where Clarabel finds no solution."""
         part = self.parts[question.hour]
         n, n_hosts, m = len(part.c), len(question.lam), len(question.h)
-        penalty = PENALTY * max(float(np.abs(question.lam).max(initial=0.0)), 1.0)
+        prices = np.abs(np.concatenate([question.lam, part.c]))
+        penalty = PENALTY * max(float(prices.max(initial=0.0)), 1.0)
         inflow, load = n - n_hosts - 1, np.arange(n - n_hosts, n)
         c = np.concatenate([part.c, np.full(m + 2, penalty * self.blocks.hours)])
         c[load] += question.lam
