@@ -89,7 +89,8 @@ def stored_levels(program: Program, hours: int, kind: str = "energy") -> Array:
 
 def applies(problem: Problem) -> bool:
     """True where there are several hours with prices of their own, joined by storage alone."""
-    return problem.instance.hours > 1 and problem.coupling == "prices"
+    ramps = any(gen.ramp_mw_per_h is not None for gen in problem.instance.transmission.gens)
+    return problem.instance.hours > 1 and problem.coupling == "prices" and not ramps
 
 
 def blocks_by_hour(

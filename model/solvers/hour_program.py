@@ -59,7 +59,8 @@ class Hour:
         """Solve it; None where Clarabel finds no solution."""
         p = self.program
         n, n_hosts, m = len(p.c), len(question.lam), len(question.h)
-        penalty = PENALTY * self.hours * max(float(np.abs(question.lam).max(initial=0.0)), 1.0)
+        prices = np.abs(np.concatenate([question.lam, p.c]))
+        penalty = PENALTY * self.hours * max(float(prices.max(initial=0.0)), 1.0)
         inflow, load = n - n_hosts - 1, np.arange(n - n_hosts, n)
         c = np.concatenate([p.c, np.full(m + 2, penalty)])
         c[self.batteries] = question.worth

@@ -106,6 +106,8 @@ class HourlySearch(Search):
         """The root with better and better references, then the search."""
         self.gap = gap
         self._begin(ended)
+        if self.trees.keys() != self.hours.keys():  # no time for all hours: the welfare bound stands
+            return replace(self.first, status="time_limit")
         outcome = self.first
         for number in range(REFERENCES):
             root = self._root(ended)
