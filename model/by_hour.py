@@ -241,7 +241,6 @@ def blocks_by_hour(
         of_column=of_column,
         of_row=of_row,
         of_cone_row=of_cone_row,
-        priced=np.zeros(len(made.c), dtype=bool),
         loads_at=loads_at,
         inflow=inflow,
         batteries=batteries,

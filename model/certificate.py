@@ -13,7 +13,7 @@ import numpy as np
 from model.bounds import safe_bound
 from model.by_hour import HourBlocks, applies, blocks_by_hour
 from model.follower_check import FollowerCheck, FollowerRestated
-from model.hour_blocks import Blocks, Cuts, blocks_of, cut_rows, with_cuts
+from model.hour_blocks import Cuts, cut_rows
 from model.metrics import extract
 from model.multiplier_check import shortfall
 from model.outcome import Outcome
@@ -196,7 +196,7 @@ def _bound_of_parts(problem: Problem, program: Program, outcome: Outcome) -> flo
         if any(set(part.chosen) != set(hours) or part.fixed for part in parts):
             return -math.inf
     elif len(parts) == 1 and not parts[0].chosen and not parts[0].fixed:
-        return safe_bound(nodes.base(parts[0].n_cuts), parts[0].row_duals, parts[0].cone_duals)
+        return safe_bound(nodes.base, parts[0].row_duals, parts[0].cone_duals)
     # With ramps no hour has a phi of its own, explored or not.
     ramps = any(gen.ramp_mw_per_h is not None for gen in instance.transmission.gens)
     if problem.coupling == "none" or ramps or not covers(parts, outcome.trees, program.integer):
@@ -211,9 +211,9 @@ def _bound_of_parts(problem: Problem, program: Program, outcome: Outcome) -> flo
         return -math.inf
     bounds = [
         safe_bound(
-            hull(
-                nodes.base(part.n_cuts), nodes.loads(part.n_cuts), part.chosen, part.known
-            ).program.with_fixed(nodes.columns(part.fixed)),
+            hull(nodes.base, nodes.loads(part.n_cuts), part.chosen, part.known).program.with_fixed(
+                part.fixed
+            ),
             part.row_duals,
             part.cone_duals,
         )
@@ -223,51 +223,27 @@ def _bound_of_parts(problem: Problem, program: Program, outcome: Outcome) -> flo
 
 
 class _Nodes:
-    """What the parts' programs are made of: the relaxation, or shared programs with cuts checked here.
-
-    ``apart``: the hours' blocks are apart, and cuts belong to the leaves.
-    """
+    """What the parts' programs are made of: the relaxation, or the hours apart with cuts checked here."""
 
     def __init__(self, problem: Problem, program: Program, cuts: Cuts | None, hours: dict[int, HourLoads]):
         self.hours, self.cuts = hours, cuts
         self.apart: HourBlocks | None = None
-        self.blocks: Blocks | None = None
-        if cuts is None:
-            self.relaxed = program.relaxed()
-            return
-        if cuts.reference is None:
-            self.blocks = blocks_of(problem, program)
-        elif not applies(problem):
-            raise ValueError("hours that are not apart")
-        else:
-            self.blocks = self.apart = blocks_by_hour(problem, program, cuts.reference, hours)
-        self.relaxed = self.blocks.relaxation
-        self.sides, self.coefficients = cut_rows(self.blocks, cuts)
-
-    def base(self, n_cuts: int) -> Program:
-        """The program without regions, with the first ``n_cuts`` cuts."""
-        if self.blocks is None or self.apart is not None:
-            return self.relaxed
-        return with_cuts(self.relaxed, self.sides[:n_cuts], self.coefficients[:n_cuts])
+        self.base = program.relaxed()
+        if cuts is not None:
+            if not applies(problem):
+                raise ValueError("hours that are not apart")
+            self.apart = blocks_by_hour(problem, program, cuts.reference, hours)
+            self.base = self.apart.relaxation
+            self.sides, self.coefficients = cut_rows(self.apart, cuts)
 
     def loads(self, n_cuts: int) -> dict[int, HourLoads]:
-        """The hours' loads in the program's columns."""
-        if self.apart is not None and self.cuts is not None:
-            first = slice(0, n_cuts)
-            return self.apart.hour_loads(
-                self.hours, self.sides[first], self.coefficients[first], self.cuts.block[first]
-            )
-        return self.hours if self.blocks is None else self.blocks.loads(self.hours)
-
-    def columns(self, fixed: dict[int, float]) -> dict[int, float]:
-        """Fixed columns of the compiled program, by their numbers here; an own column is in none of the
-        cuts.
-        """
-        if self.blocks is None:
-            return fixed
-        return {
-            int(self.blocks.position[j]): value for j, value in fixed.items() if self.blocks.position[j] >= 0
-        }
+        """The hours' loads in the program's columns, with the first ``n_cuts`` cuts."""
+        if self.apart is None or self.cuts is None:
+            return self.hours
+        first = slice(0, n_cuts)
+        return self.apart.hour_loads(
+            self.hours, self.sides[first], self.coefficients[first], self.cuts.block[first]
+        )
 
 
 def _integrality(program: Program, x: Array) -> float:

@@ -1,19 +1,15 @@
-"""What one ADN does in one hour, apart from all else: blocks, and the cuts that stand in for them.
+"""Blocks of a program, and the cuts that stand in for them.
 
-Generalised Benders decomposition (Geoffrion 1972), cut by ADN *and* hour. Columns are *shared* where they
-join hours (a battery's charge, discharge and energy), ADNs (trades) or the two grids (boundary power,
-everything of the follower). All other columns of an ADN belong to one of its hours: the *block* (d, t),
-with its own rows and cones. For any dual vector (y, z in the cones) of a block's rows and cones, every
-feasible point satisfies
+Generalised Benders decomposition (Geoffrion 1972). Some columns are *shared*; each of the others belongs to
+one *block*, with its own rows and cones. For any dual vector (y, z in the cones) of a block's rows and
+cones, every feasible point satisfies
 
     c_own u  >=  y+ row_lower - y- row_upper - z cone_b + sum_own min(r lower, r upper) + r_shared s,
 
     r = c_own - A'y - cone_A'z  (s: shared columns, whose own cost is not in c_own).
 
 That is a *cut* on ``eta``, the block's cost, in terms of the shared columns alone; it holds whatever solver
-gave (y, z), because what they miss is absorbed by the boxes, as in ``model.bounds``. The *shared program*
-has the shared columns, one ``eta`` a block, the rows without own columns, and the cuts: a relaxation of the
-whole that is linear, small, and close to it where the cuts were taken.
+gave (y, z), because what they miss is absorbed by the boxes, as in ``model.bounds``.
 """
 
 from dataclasses import dataclass, replace
@@ -23,21 +19,15 @@ import numpy as np
 from scipy.sparse import csr_array, hstack, vstack
 
 from model.bounds import project_to_cones
-from model.price_hull import HourLoads
 from model.problem import Problem
 from model.program import Array, Program, cone_starts
 
 
 @dataclass(frozen=True, eq=False)
 class Blocks:
-    """A relaxed program with the trades of each ADN and hour summed, and the block of each column.
+    """A relaxed program and the block of each column, row and cone row: its number, -1 where shared.
 
-    Attributes:
-        program: the relaxation; after its columns come two for every ADN and hour, what it sells to all
-            partners and what it buys from all. The trades' entries in the ADNs' rows are theirs now.
-        hours: number of hours T; block number ``d T + t``.
-        of_column, of_row, of_cone_row: block number, -1 where shared.
-        priced: shared columns that carry energy between the grids: the follower prices them.
+    ``hours``: number of hours T.
     """
 
     program: Program
@@ -46,7 +36,6 @@ class Blocks:
     of_column: Array
     of_row: Array
     of_cone_row: Array
-    priced: Array
 
     @cached_property
     def shared(self) -> Array:
@@ -95,18 +84,8 @@ class Blocks:
         return position
 
     @cached_property
-    def shared_components(self) -> dict[str, slice]:
-        """The Pyomo variables all of whose columns are shared, by their columns in the shared program."""
-        found = {}
-        for name, where in self.program.columns.items():
-            at = self.position[where]
-            if len(at) and at.min() >= 0:
-                found[name] = slice(int(at[0]), int(at[-1]) + 1)
-        return found
-
-    @cached_property
     def relaxation(self) -> Program:
-        """The shared program without a cut: shared columns, then one ``eta`` a block in an implied box."""
+        """What is shared: its columns and rows, then one ``eta`` a block in an implied box."""
         p, shared = self.program, self.shared
         own = np.flatnonzero(self.of_column >= 0)
         least = np.minimum(p.c[own] * p.lower[own], p.c[own] * p.upper[own])
@@ -134,86 +113,22 @@ class Blocks:
             cone_b=np.zeros(0),
             cone_dims=np.zeros(0, dtype=int),
             cone_variables=0,
-            columns=self.shared_components,
+            columns={},
             variables=[],
         )
-
-    def loads(self, hours: dict[int, HourLoads]) -> dict[int, HourLoads]:
-        """The hours' loads in terms of the shared program's columns."""
-        extra = np.zeros(self.n_blocks)
-        n = len(next(iter(hours.values())).cost) if hours else 0
-        shared = self.shared[self.shared < n]
-        totals = np.zeros(len(self.shared) - len(shared))
-        return {
-            t: replace(
-                hour,
-                boundary=[self.position[own] for own in hour.boundary],
-                cost=np.concatenate([hour.cost[shared], totals, extra]),
-                native=np.concatenate([hour.native[shared], totals, extra]),
-            )
-            for t, hour in hours.items()
-        }
 
 
 @dataclass(frozen=True, eq=False)
 class Cuts:
     """Dual vectors of blocks: of cut k the block's number and the duals of its rows and cone rows.
 
-    ``reference``: where there is one, the blocks are those of ``model.by_hour``.
+    ``reference``: that of ``model.by_hour``, (K, T).
     """
 
     block: Array
     row_duals: list[Array]
     cone_duals: list[Array]
-    reference: Array | None = None
-
-
-def blocks_of(problem: Problem, program: Program) -> Blocks:
-    """The blocks of a problem's relaxation.
-
-    Raises ValueError where a row or a cone holds own columns of two blocks, which cannot be: a row that
-    joins hours or the follower makes all its columns shared, and one that joins ADNs holds trades only.
-    """
-    total = with_totals(problem, program)
-    hours = problem.instance.hours
-    n = len(total.c)
-    hour, feeder, follower = np.full(n, -1), np.full(n, -1), np.zeros(n, dtype=bool)
-    for name, where in program.columns.items():
-        follower[where] = name.startswith("follower.")
-        if name.startswith("feeder["):
-            hour[where] = np.arange(where.stop - where.start) % hours
-            feeder[where] = int(name[len("feeder[") : name.index("]")])
-
-    entries = pattern(total.A)
-    joins = _spread(entries, hour) | (entries @ follower.astype(float) > 0)
-    shared = (feeder < 0) | (entries.T @ joins.astype(float) > 0)
-    if hours == 1:  # energy over the only hour's end joins nothing
-        for name, where in program.columns.items():
-            if name.endswith((".charge", ".discharge", ".energy")):
-                shared[where] = True
-    # A binary all of whose rows hold shared columns only besides it belongs to them.
-    n_own = entries @ (~shared).astype(float)
-    shared |= total.integer & (entries.T @ (n_own > 1).astype(float) == 0)
-
-    of_column = np.where(shared, -1, feeder * hours + hour)
-    cones = pattern(total.cone_A)
-    if (cones @ shared.astype(float)).any():
-        raise ValueError("a cone holds a shared column")
-    of_cone_row = block_owner(cones, of_column)
-    if len(total.cone_dims):
-        of_cone_row = np.repeat(
-            np.maximum.reduceat(of_cone_row, cone_starts(total.cone_dims)), total.cone_dims
-        )
-    market = entries @ follower.astype(float) > 0
-    return Blocks(
-        program=total,
-        hours=hours,
-        n_blocks=len(problem.instance.feeders) * hours,
-        of_column=of_column,
-        of_row=block_owner(entries, of_column),
-        of_cone_row=of_cone_row,
-        priced=(feeder >= 0) & (entries.T @ market.astype(float) > 0),
-    )
+    reference: Array
 
 
 def cut_rows(blocks: Blocks, cuts: Cuts) -> tuple[Array, csr_array]:
@@ -280,16 +195,6 @@ def cut_rows(blocks: Blocks, cuts: Cuts) -> tuple[Array, csr_array]:
         shape=(n_cuts, len(blocks.shared) + blocks.n_blocks),
     )
     return value, coefficients
-
-
-def with_cuts(program: Program, sides: Array, coefficients: csr_array) -> Program:
-    """The shared program with cuts as its last rows."""
-    return replace(
-        program,
-        A=vstack([program.A, coefficients], format="csr"),
-        row_lower=np.append(program.row_lower, sides),
-        row_upper=np.append(program.row_upper, np.full(len(sides), np.inf)),
-    )
 
 
 def with_totals(problem: Problem, program: Program) -> Program:
@@ -368,12 +273,6 @@ def with_totals(problem: Problem, program: Program) -> Program:
 def pattern(matrix: csr_array) -> csr_array:
     """One where the matrix has an entry."""
     return csr_array((np.ones(matrix.nnz), matrix.indices, matrix.indptr), shape=matrix.shape)
-
-
-def _spread(pattern: csr_array, label: Array) -> Array:
-    """True for the rows whose columns have two different labels; -1 is none."""
-    least, most = _extremes(pattern, label)
-    return most > least
 
 
 def _extremes(pattern: csr_array, label: Array) -> tuple[Array, Array]:

@@ -22,15 +22,15 @@ from model.problem import Problem
 from model.program import Array, Program
 from model.solvers import decomposed
 from model.solvers.binaries import leader_binaries, round_by_direction, settle
-from model.solvers.follower import Follower
+from model.solvers.follower import SOUND, Follower
 from model.solvers.hourly import HourlySearch
 from model.solvers.outer_approximation import branch
 from model.solvers.price_regions import Search, applies
-from model.solvers.recourse import SOUND
 from model.solvers.relaxation import follow_ray, solve_relaxation
+from model.solvers.workers import asking
 
-# From so many ADNs on the decomposition by ADN and hour is faster than the conic relaxation as a whole.
-MANY = 40
+# From so many ADNs on nothing is solved that holds all hours at once.
+MANY = 25
 
 
 def available() -> str | None:
@@ -43,7 +43,7 @@ def solve(
 ) -> Outcome:
     """A point of the single-level program and a bound with its dual vectors."""
     ended = time.monotonic() + time_limit_s
-    if applies(problem) and problem.instance.n_adns >= MANY:
+    if by_hour.applies(problem) and problem.instance.n_adns >= MANY:
         outcome = decomposed.solve(problem, program, gap, time_limit_s, progress)
         if outcome.x is not None or time.monotonic() >= ended:
             return outcome
@@ -68,7 +68,9 @@ def solve(
         return answer
 
     if by_hour.applies(problem):
-        found = HourlySearch(problem, program, outcome, point, progress).solve(gap, ended)
+        search = HourlySearch(problem, program, progress, whole=True)
+        with asking(search.programs, problem.instance.n_adns, progress) as search.ask:
+            found = search.solve(outcome, gap, ended)
         found = _tighter(outcome, found)
         assert found.x is not None
         value = program.objective(found.x)

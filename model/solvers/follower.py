@@ -16,6 +16,8 @@ from model.solvers.linear import solve_linear
 # error in the boundary power, which puts an optimum a hair beside its kink: half of what the
 # certificate lets pass.
 KINK = 5e-7
+# Half of what the certificate lets pass: an interior-point method that ends almost solved may miss it.
+SOUND = 5e-7
 
 
 class Follower:

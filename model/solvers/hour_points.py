@@ -5,7 +5,7 @@ own. What an hour costs is convex in what is held, and its duals are a tangent; 
 the tangents so far (Kelley 1960) near the best one seen, with every load kept in its leaf.
 """
 
-from collections.abc import Callable
+import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,8 +19,9 @@ from model.program import Array, Program
 from model.solvers.binaries import kin, round_by_direction
 from model.solvers.hour_program import Answer, Question
 from model.solvers.linear import solve_linear
+from model.solvers.workers import Ask
 
-# The first distance from the best schedule, as a part of the batteries' power; it is halved where a step fails.
+# The first distance from the best schedule, as a part of the batteries' power; halved where a step fails.
 REACH = 0.25
 STEPS, SETTLINGS = 20, 5
 # A load may lie outside its leaf by this much, in p.u., and is drawn in by EDGE.
@@ -29,8 +30,6 @@ OUTSIDE, EDGE = 2e-8, 1e-8
 OUTSIDE_COST, NEARLY, RESTORED = 3.0, 1e-4, 5
 # A step is worth trying while it promises this part of the gap asked for.
 PROMISE = 0.2
-
-Ask = Callable[[list[Question]], list[Answer | None]]
 
 
 @dataclass(frozen=True)
@@ -90,16 +89,19 @@ class Points:
         return seen, None if seen is None else self._settled(seen, prices)
 
     def near(
-        self, sums: Array, leaves: list[Leaf], worth: Array, start: Seen, gap: float
+        self, leaves: list[Leaf], start: Seen | None, gap: float, ended: float
     ) -> tuple[Seen | None, Array | None]:
         """A good schedule with every load in its leaf, what the hours say of it, and the point it gives."""
         prices = [leaf.region.lam for leaf in leaves if leaf.region is not None]
-        best, reach = self._look(start.schedule, prices), REACH
+        best = self._look(np.zeros(self.flows.shape) if start is None else start.schedule, prices)
         if best is None:
-            return None, None
+            return start, None
+        reach = REACH
         seen = [best]
         dear = OUTSIDE_COST * max(float(np.abs(price).max()) for price in prices)
         for _ in range(STEPS):
+            if time.monotonic() >= ended:
+                break
             proposal, hoped = self._proposal(seen, best, reach, leaves)
             now = None if proposal is None else self._look(proposal, prices)
             if now is None:
@@ -255,7 +257,7 @@ class Points:
         stored = np.cumsum((self.stores * schedule).sum(axis=0), axis=1)
         low, high = self.program.lower[self.levels], self.program.upper[self.levels]
         # Levels are told but for their beginning: the least that keeps all of them within limits.
-        begin = (low - stored).max(axis=1, keepdims=True, initial=-np.inf) if stored.size else 0.0
+        begin = np.max(low - stored, axis=1, keepdims=True)
         x[self.levels] = np.minimum(stored + begin, high)
         return np.clip(x, self.program.lower, self.program.upper)
 

@@ -1,4 +1,4 @@
-"""One hour of all ADNs as a conic program: what it does with an aggregated inflow, or with every battery's."""
+"""One hour of all ADNs as a conic program: what it does at prices, with an inflow or columns held."""
 
 from dataclasses import dataclass, replace
 

@@ -23,16 +23,20 @@ from model.outcome import Bounded, Outcome
 from model.price_hull import Hull, Leaf, hull, whole
 from model.problem import Problem
 from model.program import Array, Program
+from model.solvers.follower import SOUND, Follower
+from model.solvers.hour_points import Points, Seen
 from model.solvers.hour_program import Question, hours_of
 from model.solvers.linear import linear_solver, run, solve_linear
-from model.solvers.price_regions import SHARE, Allowed, Fixed, Known, Search
+from model.solvers.price_regions import SHARE, Allowed, Fixed, Known, Search, State
 from model.solvers.relaxation import RelaxationResult, solve_relaxation
+from model.solvers.workers import Ask
 
 # The first questions to every hour: shares of the batteries' largest inflow, multiples of its price. A cut
 # holds the load in place only between the prices at which cuts were taken.
 INFLOWS, PRICES = (0.0,), (0.0, 2.0)
-# Cuts that a node's point misses by less than this part of the gap asked for do not call for another round.
-FINE = 0.05
+# Cuts that a node's point misses by less than this part of the gap asked for do not call for another round;
+# first roughly, so that there is a point soon.
+FINE = 0.5, 0.1
 # Reference prices are rounded to this part of their mean size.
 ROUNDED = 1e-3
 # New references of the batteries' prices, and the change, relative to the price, that is worth one.
@@ -43,33 +47,31 @@ PICKING_S = 10.0
 
 
 class HourlySearch(Search):
-    """The search over price regions with the master program in place of the relaxation."""
+    """The search over price regions with the master program in place of the relaxation.
+
+    ``programs``: of the hours; ``ask``, to be set, puts questions to them, here or elsewhere. ``whole``:
+    points come from the relaxation of all hours and ADNs together, else from the hours too.
+    """
 
     rounds = ROUNDS
     eager = True
+    ask: Ask
+    seen: Seen | None = None
 
-    def __init__(
-        self,
-        problem: Problem,
-        program: Program,
-        first: Outcome,
-        point: Callable[[Array], Array | None],
-        progress: Callable[[str], None],
-    ):
-        self.whole = program.relaxed()
-        self.problem, self.point = problem, point
+    def __init__(self, problem: Problem, program: Program, progress: Callable[[str], None], whole: bool):
+        self.problem, self.whole = problem, whole
+        self.follower = Follower(problem, program)
         self.prepare(problem, program, progress)
-        self.start(first)
         self.asked: dict[tuple[int, int], tuple[Question, Leaf]] = {}
+        self.fine = FINE[0]
         nothing = np.zeros(stored_levels(program, problem.instance.hours).shape)
-        self.blocks = blocks_by_hour(problem, program, nothing, self.hours)
-        self.refer(self._prices(first.parts[0].row_duals))
+        self.refer(nothing)
+        self.programs = hours_of(self.blocks)
 
     def refer(self, reference: Array) -> None:
         """Take new reference prices of the batteries; cuts begin anew."""
         self.reference = self.found_prices = reference
         self.blocks = blocks_by_hour(self.problem, self.program, reference, self.hours)
-        self.programs = hours_of(self.blocks)
         self.relaxed = self.blocks.relaxation
         self.of_cut: list[int] = []
         self.row_duals: list[Array] = []
@@ -78,11 +80,29 @@ class HourlySearch(Search):
         self.coefficients = csr_array((0, len(self.relaxed.c)))
         self._renew()
 
-    def _prices(self, row_duals: Array) -> Array:
-        """What each battery's stored energy is worth beyond the others', (K, T), from duals of the whole
-        relaxation. Rounded, so that only levels at their limits change it.
+    def point(self, x: Array) -> Array | None:  # type: ignore[override]
+        """A leaders' point with the follower's answer; None where that is not sound."""
+        answer = self.follower(x)
+        return None if answer is None or self.program.violation(answer) > SOUND else answer
+
+    def idle(self) -> Outcome | None:
+        """A beginning without a bound: nobody uses a battery; what the hours do then at native prices."""
+        prices = []
+        for t, hour in self.hours.items():
+            duals = self.markets[t].solve(np.zeros(len(hour.box)))[2]
+            prices.append(duals[self.markets[t].host_rows])
+        self.points = Points(self.problem, self.program, self.blocks, self.ask)
+        self.seen, x = self.points.idle(prices)
+        found = None if x is None else self.point(x)
+        return (
+            None if found is None else Outcome("solved", x=found, message="Clarabel and HiGHS, hour by hour")
+        )
+
+    @staticmethod
+    def _prices(worth: Array) -> Array:
+        """What each battery's stored energy is worth beyond the others', (K, T). Rounded, so that only levels
+        at their limits change it.
         """
-        worth = row_duals[self.blocks.dynamics_before]
         if not len(worth):
             return worth
         unit = ROUNDED * max(float(np.abs(worth).mean()), 1.0)
@@ -102,15 +122,19 @@ class HourlySearch(Search):
     def n_cuts(self) -> int:  # type: ignore[override]
         return len(self.of_cut)
 
-    def solve(self, gap: float, ended: float) -> Outcome:
+    def solve(self, first: Outcome, gap: float, ended: float) -> Outcome:
         """The root with better and better references, then the search."""
-        self.gap = gap
-        self._begin(ended)
-        if self.trees.keys() != self.hours.keys():  # no time for all hours: the welfare bound stands
+        assert first.x is not None
+        self.gap, self.ended, self.first, self.nodes = gap, ended, first, 0
+        self.best = State(first.x, self.program.objective(first.x))
+        if first.parts:
+            self.refer(self._prices(first.parts[0].row_duals[self.blocks.dynamics_before]))
+        self._begin()
+        if self.trees.keys() != self.hours.keys():  # no time for all hours: what there was stands
             return replace(self.first, status="time_limit")
         outcome = self.first
         for number in range(REFERENCES):
-            root = self._root(ended)
+            root = self._root()
             if root is None:
                 break
             trees = {t: tuple(leaves) for t, leaves in self.trees.items()}
@@ -134,13 +158,13 @@ class HourlySearch(Search):
         """Every hour has its tree from the beginning."""
         return False
 
-    def _begin(self, ended: float) -> None:
+    def _begin(self) -> None:
         """Trees of all hours, explored around what the ADNs do at native prices, and cuts there."""
         hosts = len(self.hours[0].box)
         nowhere = np.zeros((0, hosts)), np.zeros(0)
         questions = []
         for t, hour in self.hours.items():
-            if time.monotonic() >= ended:
+            if time.monotonic() >= self.ended:
                 return
             self.trees[t] = [whole(hour)]
             load = hour.load(self.best.x)
@@ -157,24 +181,34 @@ class HourlySearch(Search):
 
     def _put(self, questions: list[Question]) -> None:
         """Put questions to the hours and add the answers' cuts."""
-        answers = [(question.hour, self.programs[question.hour].ask(question)) for question in questions]
-        new = [(t, answer) for t, answer in answers if answer is not None]
+        answers = self.ask(questions)
+        new = [
+            (question.hour, answer)
+            for question, answer in zip(questions, answers, strict=True)
+            if answer is not None
+        ]
         first = self.n_cuts
         self.of_cut += [t for t, _ in new]
         self.row_duals += [answer.row_duals for _, answer in new]
         self.cone_duals += [answer.cone_duals for _, answer in new]
-        fresh = Cuts(
-            np.array(self.of_cut[first:], dtype=int), self.row_duals[first:], self.cone_duals[first:]
+        fresh = replace(
+            self.cuts,
+            block=np.array(self.of_cut[first:], dtype=int),
+            row_duals=self.row_duals[first:],
+            cone_duals=self.cone_duals[first:],
         )
         sides, coefficients = cut_rows(self.blocks, fresh)
         self.sides = np.append(self.sides, sides)
         self.coefficients = vstack([self.coefficients, coefficients], format="csr")
         self._renew()
 
-    def _root(self, ended: float) -> Bounded | None:
+    def _root(self) -> Bounded | None:
         """Rounds until the master's point is what the hours answer; its bound, and a point of its leaves."""
         part = Bounded({}, {}, np.zeros(0), np.zeros(0), -np.inf)
-        part, _ = self._process(part, {}, {}, self.gap, ended)
+        for self.fine in FINE:
+            part, _ = self._process(part, {}, {}, self.gap, self.ended)
+            if self._within(part.bound, self.gap) or time.monotonic() >= self.ended:
+                break
         return part if part.chosen else None
 
     # Nodes.
@@ -199,6 +233,8 @@ class HourlySearch(Search):
         """Explore leaves that the point uses, and ask the hours about the explored ones; true where the
         master is tighter for it.
         """
+        if time.monotonic() >= self.ended:
+            return False
         fresh = super()._explore(node, chosen, x)
         questions, missed = [], []
         for t, leaves in chosen.items():
@@ -221,7 +257,7 @@ class HourlySearch(Search):
             on_part = np.linalg.lstsq(directions.T, cuts.on_loads.T, rcond=None)[0].T
             short = cuts.sides - cuts.on_joined @ [inflow, cost] - on_part @ seen
             underrated += share * max(float(short.max(initial=0.0)), 0.0)
-        return fresh or underrated > FINE * self.gap * max(abs(self.best.value), 1.0)
+        return fresh or underrated > self.fine * self.gap * max(abs(self.best.value), 1.0)
 
     def _conflict(self, x: Array) -> int | None:
         """Binaries are not branched on here: the master does not see them."""
@@ -231,15 +267,20 @@ class HourlySearch(Search):
         self, node: Hull, chosen: Allowed, known: Known, fixed: Fixed, x: Array, ended: float
     ) -> Array | None:
         """The point of the best choice of one explored leaf an hour."""
-        picked = self._picked(node, chosen, x, ended)
+        picked = None if time.monotonic() >= ended else self._picked(node, chosen, x, ended)
         if picked is None:
             return None
-        pure = hull(self.whole, self.hours, picked, known)
-        result = solve_relaxation(pure.program, max(ended - time.monotonic(), 0.1))
-        if result.status != "solved":
-            return None
-        self.found_prices = self._prices(result.row_duals)
-        return super()._candidate(pure, picked, known, fixed, result.x, ended)
+        if self.whole:
+            pure = hull(self.program.relaxed(), self.hours, picked, known)
+            result = solve_relaxation(pure.program, max(ended - time.monotonic(), 0.1))
+            if result.status != "solved":
+                return None
+            self.found_prices = self._prices(result.row_duals[self.blocks.dynamics_before])
+            return super()._candidate(pure, picked, known, fixed, result.x, ended)
+        leaves = [picked[t][0] for t in sorted(picked)]
+        self.seen, found = self.points.near(leaves, self.seen, self.gap, ended)
+        self.found_prices = self._prices(self.points.worth)
+        return self._keep(None if found is None else self.point(found))
 
     def _snap(self, *_: object) -> None:
         """A candidate lies wholly in a leaf of each hour already."""
@@ -253,6 +294,6 @@ class HourlySearch(Search):
         upper[shares[~explored]] = 0.0
         integer[shares] = True
         highs = linear_solver(p.c, p.A, p.row_lower, p.row_upper, p.lower, upper, integer)
-        highs.setOptionValue("mip_rel_gap", FINE * self.gap)
+        highs.setOptionValue("mip_rel_gap", FINE[-1] * self.gap)
         found = run(highs, min(PICKING_S, max(ended - time.monotonic(), 0.1)))
         return None if found.x is None else self._largest(node, chosen, found.x)

@@ -45,7 +45,7 @@ def applies(problem: Problem) -> bool:
 
 
 @dataclass
-class _State:
+class State:
     """The best point and its objective."""
 
     x: Array
@@ -77,13 +77,13 @@ class Search:
         self.hours: dict[int, HourLoads] = hour_loads(problem, program, native_cost)
         self.node_hours = self.hours  # in terms of the nodes' columns
         self.trees: dict[int, list[Leaf]] = {}
-        self.best = _State(np.zeros(0), np.inf)
+        self.best = State(np.zeros(0), np.inf)
 
     def start(self, first: Outcome) -> None:
         """Begin at an outcome with a point and a bound."""
         self.first = first
         assert first.x is not None and first.parts
-        self.best = _State(first.x, self.program.objective(first.x))
+        self.best = State(first.x, self.program.objective(first.x))
         self.nodes = 0
 
     def run(self, gap: float, ended: float) -> Outcome:
@@ -203,7 +203,7 @@ class Search:
         if candidate is not None:
             value = self.program.objective(candidate)
             if value < self.best.value:
-                self.best = _State(candidate, value)
+                self.best = State(candidate, value)
         return candidate
 
     def _snap(self, node: Hull, chosen: Allowed, known: Known, fixed: Fixed, x: Array, ended: float) -> None:

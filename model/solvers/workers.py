@@ -1,48 +1,23 @@
-"""Where the ADNs' hours are solved: in this process, or on the workers of a dask cluster.
+"""Where the hours are solved: in this process, or on the workers of a dask cluster.
 
-The ADNs are dealt to groups; a group's data goes to the cluster once and stays there. A worker that holds a
-group keeps its solvers too. When a worker is lost, dask gives its groups to another one, from the
-scheduler's copy, and repeats what was not finished: an answer depends on nothing but its order.
+Every hour's program goes to the cluster once and stays there; questions and answers are what travels. When
+a worker is lost, dask gives its hours to another one and repeats what was not finished: an answer depends on
+nothing but its question.
 """
 
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
-from uuid import uuid4
+from typing import Any
 
 from model.data import InputError
-from model.program import Array
-from model.solvers.hour_conic import Answer, FeederHours, FeederSolver
+from model.solvers.hour_program import Answer, Hour, Question
 
-# Fewer ADNs than this are solved before a cluster would have started.
+# With fewer ADNs than this the hours are solved before a cluster would have started.
 FEW = 12
-# Groups a worker: a lost worker then costs a part of its work, and uneven groups even out.
-GROUPS = 3
-# At most this many ADNs a group: what one task returns stays within some 10 MB.
-LARGEST = 50
 
-
-@dataclass(frozen=True)
-class Order:
-    """One block to solve: hour, values of its shared columns, prices; see ``FeederSolver.solve``."""
-
-    hour: int
-    values: Array
-    price: Array
-    held: bool = False
-    binaries: Array | None = None
-
-
-Orders = dict[int, list[Order]]
-Answers = dict[int, list[Answer]]
-
-
-class Workers(Protocol):
-    """Solves orders by ADN; the answers come in the order of the orders."""
-
-    def solve(self, orders: Orders) -> Answers: ...
+Ask = Callable[[list[Question]], list[Answer | None]]
 
 
 @dataclass(frozen=True)
@@ -65,52 +40,15 @@ def choose(cluster: Cluster) -> None:
     _chosen = cluster
 
 
-class Here:
-    """The ADNs' hours solved in this process."""
-
-    def __init__(self, feeders: list[FeederHours]):
-        self.solvers = [FeederSolver(feeder) for feeder in feeders]
-
-    def solve(self, orders: Orders) -> Answers:
-        """See :class:`Workers`."""
-        return {d: _answers(self.solvers[d], own) for d, own in orders.items()}
-
-
-class OnCluster:
-    """The ADNs' hours solved by the workers of a dask cluster."""
-
-    def __init__(self, feeders: list[FeederHours], client: Any, n_workers: int):
-        self.client = client
-        n_groups = max(GROUPS * n_workers, -(-len(feeders) // LARGEST))
-        self.members = [list(range(k, len(feeders), n_groups)) for k in range(min(n_groups, len(feeders)))]
-        # A task that returns its argument, not scattered data: dask can make it again where a worker is lost.
-        self.groups = [
-            client.submit(_group, uuid4().hex, {d: feeders[d] for d in own}, pure=False)
-            for own in self.members
-        ]
-
-    def solve(self, orders: Orders) -> Answers:
-        """See :class:`Workers`."""
-        futures = []
-        for own, group in zip(self.members, self.groups, strict=True):
-            part = {d: orders[d] for d in own if d in orders}
-            if part:
-                futures.append(self.client.submit(_solve_group, group, part, pure=False))
-        answers: Answers = {}
-        for part in self.client.gather(futures):
-            answers |= part
-        return answers
-
-
 @contextmanager
-def workers(feeders: list[FeederHours], progress: Callable[[str], None]) -> Iterator[Workers]:
-    """The chosen workers for these ADNs, for as long as the context lasts.
+def asking(hours: list[Hour], n_adns: int, progress: Callable[[str], None]) -> Iterator[Ask]:
+    """A way to put questions to the hours, answered in their order, for as long as the context lasts.
 
     Raises InputError where no scheduler answers at the address given.
     """
     n_workers = _chosen.n_workers if _chosen.n_workers is not None else len(os.sched_getaffinity(0))
-    if _chosen.scheduler is None and (n_workers < 2 or len(feeders) < FEW):
-        yield Here(feeders)
+    if _chosen.scheduler is None and (n_workers < 2 or n_adns < FEW):
+        yield lambda questions: [hours[question.hour].ask(question) for question in questions]
         return
     from distributed import Client, LocalCluster
 
@@ -123,7 +61,7 @@ def workers(feeders: list[FeederHours], progress: Callable[[str], None]) -> Iter
                 "scheduler", _chosen.scheduler, "the address of a running dask scheduler"
             ) from error
         with client:
-            yield OnCluster(feeders, client, len(client.scheduler_info()["workers"]) or n_workers)
+            yield _on(client, hours)
         return
     progress(f"starting {n_workers} workers")
     with (
@@ -132,26 +70,23 @@ def workers(feeders: list[FeederHours], progress: Callable[[str], None]) -> Iter
         ) as cluster,
         Client(cluster) as client,
     ):
-        yield OnCluster(feeders, client, n_workers)
+        yield _on(client, hours)
 
 
-# What runs on the workers.
+def _on(client: Any, hours: list[Hour]) -> Ask:
+    # A task that returns its argument, not scattered data: dask can make it again where a worker is lost.
+    held = [client.submit(_held, hour, pure=False) for hour in hours]
 
-_solvers: dict[str, dict[int, FeederSolver]] = {}
+    def ask(questions: list[Question]) -> list[Answer | None]:
+        futures = [client.submit(_answer, held[q.hour], q, pure=False) for q in questions]
+        return client.gather(futures)
 
-
-def _group(name: str, feeders: dict[int, FeederHours]) -> tuple[str, dict[int, FeederHours]]:
-    return name, feeders
-
-
-def _solve_group(group: tuple[str, dict[int, FeederHours]], orders: Orders) -> Answers:
-    name, feeders = group
-    if name not in _solvers:
-        _solvers[name] = {d: FeederSolver(feeder) for d, feeder in feeders.items()}
-    return {d: _answers(_solvers[name][d], own) for d, own in orders.items()}
+    return ask
 
 
-def _answers(solver: FeederSolver, orders: list[Order]) -> list[Answer]:
-    return [
-        solver.solve(order.hour, order.values, order.price, order.held, order.binaries) for order in orders
-    ]
+def _held(hour: Hour) -> Hour:
+    return hour
+
+
+def _answer(hour: Hour, question: Question) -> Answer | None:
+    return hour.ask(question)
