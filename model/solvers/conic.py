@@ -9,6 +9,8 @@ from scipy.sparse import csc_array, csr_array, vstack
 from model.program import Array, Program, cone_starts
 
 TOLERANCE = 1e-8
+# What a row of fixed columns may miss, in p.u.
+FIXED = 1e-9
 SOLVED = ("Solved", "AlmostSolved")
 STATUSES = {"MaxTime": "time_limit", "PrimalInfeasible": "infeasible", "AlmostPrimalInfeasible": "infeasible"}
 
@@ -25,11 +27,16 @@ class ConicResult:
     message: str
 
 
-def solve_conic(program: Program, chosen: Array | None = None, time_limit_s: float = np.inf) -> ConicResult:
+def solve_conic(
+    program: Program,
+    chosen: Array | None = None,
+    time_limit_s: float = np.inf,
+    equilibrate: bool = True,
+) -> ConicResult:
     """Solve a program without integers over the chosen columns (a mask; default all).
 
     The chosen columns must share no row or cone with the others. Columns whose box is a point are
-    substituted; redundant boxes are left out.
+    substituted; redundant boxes are left out. ``equilibrate``: scale rows and columns first.
     """
     n = len(program.c)
     chosen = np.ones(n, dtype=bool) if chosen is None else chosen
@@ -37,6 +44,11 @@ def solve_conic(program: Program, chosen: Array | None = None, time_limit_s: flo
     free = chosen & ~fixed
     x = np.where(fixed & chosen, program.lower, 0.0)
     rows = np.flatnonzero(_touched(program.A, chosen))
+    # A row of fixed columns alone says nothing, and has no interior where it holds with equality.
+    held = ~_touched(program.A[rows], free)
+    value = program.A[rows] @ x
+    kept = ~held | (value < program.row_lower[rows] - FIXED) | (value > program.row_upper[rows] + FIXED)
+    rows = rows[kept]
     in_cone = np.logical_or.reduceat(_touched(program.cone_A, chosen), cone_starts(program.cone_dims))
     cones = np.repeat(in_cone, program.cone_dims)
     A = program.A[rows]
@@ -78,6 +90,7 @@ def solve_conic(program: Program, chosen: Array | None = None, time_limit_s: flo
     settings.verbose = False
     # The default picks faer on larger programs: no faster alone, many times slower on a busy machine.
     settings.direct_solve_method = "qdldl"
+    settings.equilibrate_enable = equilibrate
     settings.tol_gap_abs = settings.tol_gap_rel = settings.tol_feas = TOLERANCE
     if np.isfinite(time_limit_s):
         settings.time_limit = max(time_limit_s, 0.01)

@@ -82,18 +82,19 @@ class Points:
             ]
         )
 
-    def idle(self, prices: list[Array]) -> tuple[Seen | None, Array | None]:
-        """What the hours do with batteries at rest, and that as a point without the follower."""
-        rest = np.zeros(self.flows.shape)
-        seen = self._look(rest, prices)
-        return seen, None if seen is None else self._settled(seen, prices)
+    def idle(self, prices: list[Array]) -> Array | None:
+        """What the hours do with batteries at rest, as a point without the follower."""
+        seen = self._look(np.zeros(self.flows.shape), prices)
+        return None if seen is None else self._settled(seen, prices)
 
-    def near(
-        self, leaves: list[Leaf], start: Seen | None, gap: float, ended: float
-    ) -> tuple[Seen | None, Array | None]:
-        """A good schedule with every load in its leaf, what the hours say of it, and the point it gives."""
+    def one_way(self, schedule: Array) -> Array:
+        """Each battery's schedule with the same stored, but never charging and discharging at once."""
+        return np.maximum((self.stores * schedule).sum(axis=0) / self.stores, 0.0)
+
+    def near(self, leaves: list[Leaf], start: Array, gap: float, ended: float) -> tuple[Array, Array | None]:
+        """A good schedule near another one, with every load in its leaf, and the point it gives, if any."""
         prices = [leaf.region.lam for leaf in leaves if leaf.region is not None]
-        best = self._look(np.zeros(self.flows.shape) if start is None else start.schedule, prices)
+        best = self._look(self.one_way(start), prices)
         if best is None:
             return start, None
         reach = REACH
@@ -123,7 +124,7 @@ class Points:
                 break
             best = now
             reach *= 0.5
-        return best, self._settled(best, prices)
+        return best.schedule, self._settled(best, prices)
 
     def _outside(self, seen: Seen, leaves: list[Leaf]) -> float:
         beyond = [
@@ -223,9 +224,7 @@ class Points:
             return None, -np.inf
         if found.row_duals is not None:
             self.worth = found.row_duals[:n].reshape(K, T)
-        # Never both: what is stored of it, in one direction.
-        stored = (self.stores * found.x[: 2 * n].reshape(best.schedule.shape)).sum(axis=0)
-        proposal = np.maximum(stored / self.stores, 0.0)
+        proposal = self.one_way(found.x[: 2 * n].reshape(best.schedule.shape))
         return proposal, float(found.x[3 * n : 3 * n + T].sum())
 
     def _settled(self, seen: Seen, prices: list[Array]) -> Array | None:

@@ -20,11 +20,11 @@ from model.bounds import safe_bound
 from model.by_hour import blocks_by_hour, stored_levels
 from model.hour_blocks import Cuts, cut_rows
 from model.outcome import Bounded, Outcome
-from model.price_hull import Hull, Leaf, hull, whole
+from model.price_hull import Hull, Leaf, chebyshev, hull, whole
 from model.problem import Problem
 from model.program import Array, Program
 from model.solvers.follower import SOUND, Follower
-from model.solvers.hour_points import Points, Seen
+from model.solvers.hour_points import Points
 from model.solvers.hour_program import Question, hours_of
 from model.solvers.linear import linear_solver, run, solve_linear
 from model.solvers.price_regions import SHARE, Allowed, Fixed, Known, Search, State
@@ -34,9 +34,10 @@ from model.solvers.workers import Ask
 # The first questions to every hour: shares of the batteries' largest inflow, multiples of its price. A cut
 # holds the load in place only between the prices at which cuts were taken.
 INFLOWS, PRICES = (0.0,), (0.0, 2.0)
-# Cuts that a node's point misses by less than this part of the gap asked for do not call for another round;
-# first roughly, so that there is a point soon.
+# Cuts that a node's point misses by less than this part of the gap asked for do not call for another round,
+# nor do STUCK rounds that raised its bound by no more; first roughly, so that there is a point soon.
 FINE = 0.5, 0.1
+STUCK = 2
 # Reference prices are rounded to this part of their mean size.
 ROUNDED = 1e-3
 # New references of the batteries' prices, and the change, relative to the price, that is worth one.
@@ -56,7 +57,6 @@ class HourlySearch(Search):
     rounds = ROUNDS
     eager = True
     ask: Ask
-    seen: Seen | None = None
 
     def __init__(self, problem: Problem, program: Program, progress: Callable[[str], None], whole: bool):
         self.problem, self.whole = problem, whole
@@ -67,6 +67,8 @@ class HourlySearch(Search):
         nothing = np.zeros(stored_levels(program, problem.instance.hours).shape)
         self.refer(nothing)
         self.programs = hours_of(self.blocks)
+        self.points = Points(problem, program, self.blocks, lambda questions: self.ask(questions))
+        self.schedule = np.zeros(self.points.flows.shape)
 
     def refer(self, reference: Array) -> None:
         """Take new reference prices of the batteries; cuts begin anew."""
@@ -91,8 +93,7 @@ class HourlySearch(Search):
         for t, hour in self.hours.items():
             duals = self.markets[t].solve(np.zeros(len(hour.box)))[2]
             prices.append(duals[self.markets[t].host_rows])
-        self.points = Points(self.problem, self.program, self.blocks, self.ask)
-        self.seen, x = self.points.idle(prices)
+        x = self.points.idle(prices)
         found = None if x is None else self.point(x)
         return (
             None if found is None else Outcome("solved", x=found, message="Clarabel and HiGHS, hour by hour")
@@ -227,7 +228,15 @@ class HourlySearch(Search):
 
     def _bound(self, program: Program, result: RelaxationResult) -> tuple[float, tuple[Array, Array]]:
         duals = result.row_duals, result.cone_duals
-        return safe_bound(program, *duals), duals
+        bound = safe_bound(program, *duals)
+        self.bounds.append(bound)
+        return bound, duals
+
+    def _process(
+        self, part: Bounded, allowed: Allowed, fixed: Fixed, gap: float, ended: float
+    ) -> tuple[Bounded, list[tuple[Allowed, Fixed]]]:
+        self.bounds: list[float] = []
+        return super()._process(part, allowed, fixed, gap, ended)
 
     def _explore(self, node: Hull, chosen: Allowed, x: Array) -> bool:
         """Explore leaves that the point uses, and ask the hours about the explored ones; true where the
@@ -257,7 +266,9 @@ class HourlySearch(Search):
             on_part = np.linalg.lstsq(directions.T, cuts.on_loads.T, rcond=None)[0].T
             short = cuts.sides - cuts.on_joined @ [inflow, cost] - on_part @ seen
             underrated += share * max(float(short.max(initial=0.0)), 0.0)
-        return fresh or underrated > self.fine * self.gap * max(abs(self.best.value), 1.0)
+        enough = self.fine * self.gap * max(abs(self.best.value), 1.0)
+        stuck = len(self.bounds) > STUCK and self.bounds[-1] - self.bounds[-1 - STUCK] < enough
+        return (fresh or underrated > enough) and not stuck
 
     def _conflict(self, x: Array) -> int | None:
         """Binaries are not branched on here: the master does not see them."""
@@ -276,24 +287,37 @@ class HourlySearch(Search):
             if result.status != "solved":
                 return None
             self.found_prices = self._prices(result.row_duals[self.blocks.dynamics_before])
-            return super()._candidate(pure, picked, known, fixed, result.x, ended)
+            self.schedule = result.x[self.points.flows]
         leaves = [picked[t][0] for t in sorted(picked)]
-        self.seen, found = self.points.near(leaves, self.seen, self.gap, ended)
-        self.found_prices = self._prices(self.points.worth)
+        prices = [self._price(t, leaf) for t, leaf in enumerate(leaves)]
+        self.schedule, found = self.points.near(leaves, prices, self.schedule, self.gap, ended)
+        if not self.whole:
+            self.found_prices = self._prices(self.points.worth)
         return self._keep(None if found is None else self.point(found))
+
+    def _price(self, t: int, leaf: Leaf) -> Array:
+        """The prices at the hosts on a leaf; at its centre, where it is not explored."""
+        if leaf.region is not None:
+            return leaf.region.lam
+        market = self.markets[t]
+        return market.solve(chebyshev(leaf, self.hours[t].box)[0])[2][market.host_rows]
 
     def _snap(self, *_: object) -> None:
         """A candidate lies wholly in a leaf of each hour already."""
 
     def _picked(self, node: Hull, chosen: Allowed, x: Array, ended: float) -> Allowed | None:
-        """The best choice of one explored leaf an hour, by the master."""
+        """The best choice of one leaf an hour, by the master: explored ones, where they will do."""
         p = node.program
         shares = np.concatenate([node.shares[t] for t in chosen])
         explored = np.array([leaf.region is not None for t in chosen for leaf in chosen[t]])
-        upper, integer = p.upper.copy(), np.zeros(len(p.c), dtype=bool)
-        upper[shares[~explored]] = 0.0
+        integer = np.zeros(len(p.c), dtype=bool)
         integer[shares] = True
-        highs = linear_solver(p.c, p.A, p.row_lower, p.row_upper, p.lower, upper, integer)
-        highs.setOptionValue("mip_rel_gap", FINE[-1] * self.gap)
-        found = run(highs, min(PICKING_S, max(ended - time.monotonic(), 0.1)))
-        return None if found.x is None else self._largest(node, chosen, found.x)
+        for left_out in (shares[~explored], shares[:0]):
+            upper = p.upper.copy()
+            upper[left_out] = 0.0
+            highs = linear_solver(p.c, p.A, p.row_lower, p.row_upper, p.lower, upper, integer)
+            highs.setOptionValue("mip_rel_gap", FINE[-1] * self.gap)
+            found = run(highs, min(PICKING_S, max(ended - time.monotonic(), 0.1)))
+            if found.x is not None:
+                return self._largest(node, chosen, found.x)
+        return None
