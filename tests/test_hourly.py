@@ -29,6 +29,7 @@ from model.schemes import build
 from model.solvers import auto, hourly, price_regions, solve
 from model.solvers.auto import welfare
 from model.solvers.hourly import HourlySearch, Hours, Question
+from model.solvers.relaxation import solve_relaxation
 
 TOYS = {
     "congested": toy(3, 3, rate_mw=4.0),
@@ -55,9 +56,20 @@ def prepared(name):
     problem, program = compiled(TOYS[name])
     total = with_totals(problem, program)
     n = len(program.c)
-    points = list(some_points(total, 3))
+    points = list(some_points(total, 3)) + list(swinging_points(problem, program, total))
     points += [np.append(x, total.A[n - len(total.c) :, :n] @ x) for x in solved_points(problem, program)]
     return problem, program, native_hours(problem, program), points
+
+
+def swinging_points(problem, program, total):
+    """Points at which batteries go from empty to full and back, whatever the price."""
+    stored = stored_levels(program, problem.instance.hours)
+    for sign in (1.0, -1.0):
+        c = total.c.copy()
+        c[stored] += sign * 1e3 * (-1.0) ** np.arange(problem.instance.hours)
+        found = solve_relaxation(replace(total, c=c))
+        assert found.status == "solved"
+        yield found.x
 
 
 def solved_points(problem, program):
