@@ -69,22 +69,14 @@ def solve(
 
     if by_hour.applies(problem):
         found = HourlySearch(problem, program, outcome, point, progress).solve(gap, ended)
-        found = _tighter(outcome, found)
         assert found.x is not None
         value = program.objective(found.x)
         if found.status == "time_limit" or value - found.least <= gap * max(abs(value), 1.0):
             return found
         # What aggregated storage and binaries leave open.
         outcome = replace(outcome, x=found.x)
-        return _tighter(found, Search(problem, program, outcome, point, progress).run(gap, ended))
+        return Search(problem, program, outcome, point, progress).run(gap, ended).or_proof_of(found)
     return Search(problem, program, outcome, point, progress).run(gap, ended)
-
-
-def _tighter(before: Outcome, after: Outcome) -> Outcome:
-    """The later outcome, with the earlier one's proof where that says more."""
-    if before.least <= after.least:
-        return after
-    return replace(after, parts=before.parts, trees=before.trees, cuts=before.cuts)
 
 
 def on_complementarities(

@@ -155,7 +155,7 @@ class HourlySearch(Search):
         progress: Callable[[str], None],
     ):
         self.whole = program.relaxed()
-        self.problem, self.point = problem, point
+        self.problem, self.point, self.ended = problem, point, np.inf
         self.prepare(problem, program, progress)
         self.start(first)
         self.asked: dict[tuple[int, int], tuple[Question, Leaf]] = {}
@@ -194,7 +194,8 @@ class HourlySearch(Search):
     @property
     def cuts(self) -> Cuts:
         """All cuts so far."""
-        return Cuts(np.array(self.of_cut, dtype=int), self.row_duals, self.cone_duals, self.reference)
+        of_cut = np.array(self.of_cut, dtype=int)
+        return Cuts(of_cut, list(self.row_duals), list(self.cone_duals), self.reference)
 
     @property
     def n_cuts(self) -> int:  # type: ignore[override]
@@ -202,7 +203,7 @@ class HourlySearch(Search):
 
     def solve(self, gap: float, ended: float) -> Outcome:
         """The root with better and better references, then the search."""
-        self.gap = gap
+        self.gap, self.ended = gap, ended
         self._begin(ended)
         if self.trees.keys() != self.hours.keys():  # no time for all hours: the welfare bound stands
             return replace(self.first, status="time_limit")
@@ -213,7 +214,8 @@ class HourlySearch(Search):
                 break
             trees = {t: tuple(leaves) for t, leaves in self.trees.items()}
             self.first = replace(self.first, parts=(root,))
-            outcome = replace(self.first, x=self.best.x, trees=trees, cuts=self.cuts, nodes=self.nodes)
+            latest = replace(self.first, x=self.best.x, trees=trees, cuts=self.cuts, nodes=self.nodes)
+            outcome = latest.or_proof_of(outcome)
             self.progress(f"reference {number}: bound {root.bound:.2f}, best {self.best.value:.2f}")
             worth = self.found_prices
             changed = np.abs(worth - self.reference).max(initial=0.0)
@@ -223,7 +225,7 @@ class HourlySearch(Search):
                 or number == REFERENCES - 1
                 or changed <= SAME * max(float(np.abs(worth).max(initial=0.0)), 1.0)
             ):
-                return replace(self.run(gap, ended), cuts=self.cuts)
+                return replace(self.run(gap, ended), cuts=self.cuts).or_proof_of(outcome)
             self.refer(worth)
             self._put([question for question, _ in self.asked.values()])
         return replace(outcome, status="time_limit" if time.monotonic() >= ended else outcome.status)
@@ -252,9 +254,14 @@ class HourlySearch(Search):
         self._put(questions)
 
     def _put(self, questions: list[Question]) -> None:
-        """Put questions to the hours and add the answers' cuts."""
-        answers = [(question.hour, self.programs.ask(question)) for question in questions]
-        new = [(t, answer) for t, answer in answers if answer is not None]
+        """Put questions to the hours as long as there is time, and add the answers' cuts."""
+        new = []
+        for question in questions:
+            if time.monotonic() >= self.ended:
+                break
+            answer = self.programs.ask(question)
+            if answer is not None:
+                new.append((question.hour, answer))
         first = self.n_cuts
         self.of_cut += [t for t, _ in new]
         self.row_duals += [answer.row_duals for _, answer in new]
