@@ -1,6 +1,8 @@
 """Proofs by price regions taken from either search, and the programs of their parts built by hand."""
 
+import math
 import time
+from dataclasses import replace
 
 import numpy as np
 
@@ -20,8 +22,10 @@ from model.solvers.relaxation import solve_relaxation
 
 
 def begun(problem: Problem, program: Program, search: type, first: Outcome | None = None):
-    """A search of either kind from the welfare bound and its point."""
-    first = welfare(problem, program, 0.0, 60.0, lambda told: None) if first is None else first
+    """A search of either kind from an outcome, or from the welfare bound's point alone."""
+    if first is None:
+        first = welfare(problem, program, 0.0, 60.0, lambda told: None)
+        first = replace(first, parts=tuple(replace(part, bound=-math.inf) for part in first.parts))
     return search(problem, program, first, Follower(problem, program), lambda told: None)
 
 

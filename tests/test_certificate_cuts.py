@@ -262,3 +262,17 @@ def test_the_first_cuts_are_those_of_a_part(apart):
     for other in (n_cuts - 1, n_cuts + 1):
         wrong = replace(early, parts=(replace(root, n_cuts=other),))
         assert certify(problem, program, wrong, 1e-4).bound is None
+
+
+def test_a_cut_whose_numbers_overflow_says_nothing(apart):
+    *_, outcome = apart
+    cuts = outcome.cuts
+    spoilt = Cuts(
+        np.append(0, cuts.block),
+        [np.full_like(cuts.row_duals[int(np.argmin(cuts.block))], 1e308), *cuts.row_duals],
+        [np.full_like(cuts.cone_duals[int(np.argmin(cuts.block))], 1e308), *cuts.cone_duals],
+        cuts.reference,
+    )
+    assert cuts.block.min() == 0
+    parts = tuple(replace(part, n_cuts=part.n_cuts + 1) for part in outcome.parts)
+    assert bound_of(apart, cuts=spoilt, parts=parts) == bound_of(apart)
