@@ -24,11 +24,13 @@ from model import by_hour
 from model.by_hour import blocks_by_hour, stored_levels
 from model.certificate import _bound_of_parts, certify
 from model.hour_blocks import Cuts, cut_rows, with_totals
+from model.price_hull import Leaf, Region, hull
 from model.program import compile_model
 from model.schemes import build
 from model.solvers import auto, hourly, price_regions, solve
 from model.solvers.auto import welfare
 from model.solvers.hourly import HourlySearch, Hours, Question
+from model.solvers.linear import solve_linear
 from model.solvers.relaxation import solve_relaxation
 
 TOYS = {
@@ -303,6 +305,38 @@ def test_no_dual_vector_cuts_off_what_an_hour_can_do(name, seed, size, kind, noi
             ]
         )
         assert (beyond <= 1e-6 * (1 + size + sizes[holds])).all()
+
+
+@pytest.mark.parametrize("noise", [0.0, 1e-3, 1.0, 100.0])
+@pytest.mark.parametrize("lam", [None, 20.0])
+def test_leaves_that_see_the_loads_from_few_directions_cut_nothing_off(lam, noise):
+    """Two hosts, seen from no direction or as their sum: what a leaf does not see of a cut is given up."""
+    problem, program, hours, points = prepared("congested")
+    known, rng = taken("congested"), np.random.default_rng(0)
+    blocks = blocks_by_hour(problem, program, known.reference, hours)
+    cuts = replace(
+        known,
+        row_duals=[y + noise * rng.normal(size=len(y)) for y in known.row_duals],
+        cone_duals=[z + noise * rng.normal(size=len(z)) for z in known.cone_duals],
+    )
+    sides, coefficients = cut_rows(blocks, cuts)
+    loads = blocks.hour_loads(hours, sides, coefficients, cuts.block)
+    nothing = np.zeros(0)
+    region = None if lam is None else Region(np.full(2, lam), 0.0, nothing, nothing, (nothing, nothing))
+    leaf = Leaf(np.zeros((0, 2)), nothing, region)
+    made = hull(blocks.relaxation, loads, dict.fromkeys(hours, (leaf, leaf)), dict.fromkeys(hours, ()))
+    assert all(len(seen) == (lam is not None) for seen in made.directions.values())
+    p = made.program
+    for x in points:
+        y, own = carried_over(problem, program, blocks, known.reference, x)
+        s = np.append(y[blocks.shared], own)
+        lower, upper = p.lower.copy(), p.upper.copy()
+        # Etas may be more than an hour costs by what the point's solver left.
+        lower[: len(s)], upper[: len(s)] = s - 1e-6, s + 1e-6
+        upper[len(blocks.shared) : len(s)] += 1e-3 * (1 + noise)
+        lower, upper = np.maximum(lower, p.lower - 1e-6), np.minimum(upper, p.upper + 1e-3 * (1 + noise))
+        found = solve_linear(p.c, p.A, p.row_lower, p.row_upper, lower, upper)
+        assert found.status == "solved"
 
 
 def test_vectors_of_another_shape_are_no_cuts():
