@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from model.by_hour import applies as by_hour_applies
 from model.by_hour import blocks_by_hour
 from model.follower_check import FollowerRestated
 from model.hour_blocks import cut_rows
@@ -42,7 +43,9 @@ def whole_search(problem: Problem, program: Program, gap: float, limit_s: float 
 
 
 def hourly_search(problem: Problem, program: Program, gap: float, limit_s: float = 60.0) -> Outcome:
-    """The same with the hours apart, however close the welfare bound is."""
+    """The same with the hours apart, however close the welfare bound is; that bound where hours are not."""
+    if not by_hour_applies(problem):
+        return welfare(problem, program, gap, limit_s, lambda told: None)
     return begun(problem, program, HourlySearch).solve(gap, time.monotonic() + limit_s)
 
 
