@@ -1,7 +1,7 @@
 """What a solver or method returns: a point, a bound, and what proves the bound."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -52,3 +52,9 @@ class Outcome:
     def least(self) -> float:
         """The parts' least bound, as the search saw it; -inf without parts."""
         return min((part.bound for part in self.parts), default=-math.inf)
+
+    def or_proof_of(self, earlier: "Outcome") -> "Outcome":
+        """This outcome, with an earlier one's proof where that says more."""
+        if earlier.least <= self.least:
+            return self
+        return replace(self, parts=earlier.parts, trees=earlier.trees, cuts=earlier.cuts)

@@ -53,6 +53,7 @@ def kills(seed: int) -> str:
 CAMPAIGNS: list[tuple[str, str, Callable[[int], str], int]] = [
     ("brute force", "every mode and method against the enumerated bilevel optimum", optimum, 300),
     ("brute force", "proofs with dual vectors disturbed 100 times each", test_brute_force.check_bound, 300),
+    ("brute force", "the same with the hours apart", test_brute_force.check_hours_apart, 300),
     ("safe bound", "what it loses on default instances, N = 1 to 8", loss, 24),
     ("hostile input", "files through the validator", test_hostile.check_input, 100_000),
     ("hostile input", "accepted instances solved and cross-checked", test_hostile.check_solved, 500),

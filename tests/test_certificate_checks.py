@@ -5,6 +5,7 @@ from dataclasses import FrozenInstanceError, replace
 
 import numpy as np
 import pytest
+from proofs import hourly_search, native_hours, part_programs, whole_search
 from toys import toy
 
 from model import certificate
@@ -12,7 +13,7 @@ from model.bounds import safe_bound
 from model.certificate import Check, certify
 from model.follower_check import FollowerCheck, FollowerRestated
 from model.metrics import Schedule, extract
-from model.price_hull import Leaf, hour_loads, hull, split
+from model.price_hull import Leaf, hour_loads, split
 from model.program import Program, compile_model
 from model.schemes import build
 from model.solvers import solve
@@ -21,13 +22,14 @@ BASE = 10.0
 WITHIN, BEYOND = 0.99, 1.01
 
 
-@pytest.fixture(scope="module")
-def solved():
-    """A case in which the proof needs regions in several hours and several parts."""
+@pytest.fixture(scope="module", params=[whole_search, hourly_search], ids=["the whole", "hours apart"])
+def solved(request):
+    """A case in which the proof needs regions in several hours, by either search."""
     problem = build(toy(3, 3, load_mw=7.0, rate_mw=1.0))
     program = compile_model(problem.m)
-    outcome = solve(problem, program, "auto", 1e-6, 60.0)
+    outcome = request.param(problem, program, 1e-6)
     assert outcome.trees and len(outcome.parts) >= 1
+    assert (outcome.cuts is None) == (request.param is whole_search)
     return problem, program, outcome
 
 
@@ -328,21 +330,12 @@ def test_what_was_certified_cannot_be_changed_afterwards(right):
 
 def bound_by_hand(solved, lost=0.0):
     """The least bound over the parts, each program built again, less what regions miss in each hour."""
-    problem, program, outcome = solved
-    follower = FollowerRestated(problem.instance)
-    phi = {t: follower.optimal_cost(follower.native[:, [t]]) for t in range(3)}
-    hours = hour_loads(problem, program, {t: cost + 1e-10 * max(abs(cost), 1.0) for t, cost in phi.items()})
-    return (
-        min(
-            safe_bound(
-                hull(program.relaxed(), hours, part.chosen, part.known).program.with_fixed(part.fixed),
-                part.row_duals,
-                part.cone_duals,
-            )
-            for part in outcome.parts
-        )
-        - lost
-    )
+    nodes = part_programs(*solved, native_hours(*solved[:2], margin=1e-10))
+    bounds = [
+        safe_bound(node, part.row_duals, part.cone_duals)
+        for part, node in zip(solved[2].parts, nodes, strict=True)
+    ]
+    return min(bounds) - lost
 
 
 def test_the_bound_of_parts_is_the_least_of_them_less_what_regions_miss(solved, right, monkeypatch):
@@ -426,7 +419,11 @@ def test_the_relaxation_alone_is_a_part_and_its_bound_needs_no_region(solved, mo
     root = solve(problem, program, "highs", 0.5, 60.0).parts
     assert len(root) == 1 and not root[0].chosen and not root[0].fixed
     monkeypatch.setattr(certificate, "covers", lambda *arguments: False)
+    with_cuts = replace(outcome, parts=root, trees={})
+    outcome = replace(outcome, cuts=None)
     found = certificate._bound_of_parts(problem, program, replace(outcome, parts=root, trees={}))
+    if with_cuts.cuts is not None:
+        assert certificate._bound_of_parts(problem, program, with_cuts) == -math.inf
     assert found == safe_bound(program.relaxed(), root[0].row_duals, root[0].cone_duals)
     for changed in (replace(root[0], fixed={0: 1.0}), replace(root[0], chosen={0: ()})):
         one = replace(outcome, parts=(changed,), trees={})

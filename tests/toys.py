@@ -104,3 +104,13 @@ def relay(settlement: str = "lmp") -> Instance:
     feeders[2] = feeders[2].model_copy(update={"pv": (), "bess": ()})
     chain = tuple(arc for arc in case.arcs if 1 in (arc.seller, arc.buyer))
     return case.model_copy(update={"arcs": chain, "feeders": tuple(feeders)})
+
+
+def ramping() -> Instance:
+    """One ADN, and a cheap unit that may hardly follow the load from one hour to the next."""
+    case = toy(1, 2)
+    gens, buses = list(case.transmission.gens), list(case.transmission.buses)
+    gens[0] = gens[0].model_copy(update={"ramp_mw_per_h": 0.1})
+    buses[0] = buses[0].model_copy(update={"pd_mw": (0.5, 9.0)})
+    net = case.transmission.model_copy(update={"gens": tuple(gens), "buses": tuple(buses)})
+    return case.model_copy(update={"transmission": net})

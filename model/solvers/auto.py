@@ -71,22 +71,15 @@ def solve(
         search = HourlySearch(problem, program, progress, whole=True)
         with asking(search.programs, problem.instance.n_adns, progress) as search.ask:
             found = search.solve(outcome, gap, ended)
-        found = _tighter(outcome, found)
+        found = found.or_proof_of(outcome)
         assert found.x is not None
         value = program.objective(found.x)
         if found.status == "time_limit" or value - found.least <= gap * max(abs(value), 1.0):
             return found
         # What aggregated storage and binaries leave open.
         outcome = replace(outcome, x=found.x)
-        return _tighter(found, Search(problem, program, outcome, point, progress).run(gap, ended))
+        return Search(problem, program, outcome, point, progress).run(gap, ended).or_proof_of(found)
     return Search(problem, program, outcome, point, progress).run(gap, ended)
-
-
-def _tighter(before: Outcome, after: Outcome) -> Outcome:
-    """The later outcome, with the earlier one's proof where that says more."""
-    if before.least <= after.least:
-        return after
-    return replace(after, parts=before.parts, trees=before.trees, cuts=before.cuts)
 
 
 def on_complementarities(

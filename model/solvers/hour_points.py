@@ -56,7 +56,7 @@ class Points:
         )
         self.charging = stored_levels(program, blocks.hours, "charging")
         # What another unit stored would save, of every battery, by the last proposal: (K, T), $ per p.u. h.
-        self.worth = np.zeros(self.levels.shape)
+        self.worth: Array = np.zeros(self.levels.shape)
         self.hour_of, self.number = np.full(len(program.c), -1), np.full(len(program.c), -1)
         ours = np.flatnonzero(blocks.kept < len(program.c))
         self.hour_of[blocks.kept[ours]] = blocks.of_column[ours]
@@ -91,9 +91,10 @@ class Points:
         """Each battery's schedule with the same stored, but never charging and discharging at once."""
         return np.maximum((self.stores * schedule).sum(axis=0) / self.stores, 0.0)
 
-    def near(self, leaves: list[Leaf], start: Array, gap: float, ended: float) -> tuple[Array, Array | None]:
+    def near(
+        self, leaves: list[Leaf], prices: list[Array], start: Array, gap: float, ended: float
+    ) -> tuple[Array, Array | None]:
         """A good schedule near another one, with every load in its leaf, and the point it gives, if any."""
-        prices = [leaf.region.lam for leaf in leaves if leaf.region is not None]
         best = self._look(self.one_way(start), prices)
         if best is None:
             return start, None
@@ -256,8 +257,8 @@ class Points:
         stored = np.cumsum((self.stores * schedule).sum(axis=0), axis=1)
         low, high = self.program.lower[self.levels], self.program.upper[self.levels]
         # Levels are told but for their beginning: the least that keeps all of them within limits.
-        begin = np.max(low - stored, axis=1, keepdims=True)
-        x[self.levels] = np.minimum(stored + begin, high)
+        levels: Array = stored + np.max(low - stored, axis=1, keepdims=True)
+        x[self.levels] = np.minimum(levels, high)
         return np.clip(x, self.program.lower, self.program.upper)
 
 

@@ -117,7 +117,8 @@ class HourlySearch(Search):
     @property
     def cuts(self) -> Cuts:
         """All cuts so far."""
-        return Cuts(np.array(self.of_cut, dtype=int), self.row_duals, self.cone_duals, self.reference)
+        of_cut = np.array(self.of_cut, dtype=int)
+        return Cuts(of_cut, list(self.row_duals), list(self.cone_duals), self.reference)
 
     @property
     def n_cuts(self) -> int:  # type: ignore[override]
@@ -140,7 +141,8 @@ class HourlySearch(Search):
                 break
             trees = {t: tuple(leaves) for t, leaves in self.trees.items()}
             self.first = replace(self.first, parts=(root,))
-            outcome = replace(self.first, x=self.best.x, trees=trees, cuts=self.cuts, nodes=self.nodes)
+            latest = replace(self.first, x=self.best.x, trees=trees, cuts=self.cuts, nodes=self.nodes)
+            outcome = latest.or_proof_of(outcome)
             self.progress(f"reference {number}: bound {root.bound:.2f}, best {self.best.value:.2f}")
             worth = self.found_prices
             changed = np.abs(worth - self.reference).max(initial=0.0)
@@ -150,7 +152,7 @@ class HourlySearch(Search):
                 or number == REFERENCES - 1
                 or changed <= SAME * max(float(np.abs(worth).max(initial=0.0)), 1.0)
             ):
-                return replace(self.run(gap, ended), cuts=self.cuts)
+                return replace(self.run(gap, ended), cuts=self.cuts).or_proof_of(outcome)
             self.refer(worth)
             self._put([replace(q, worth=worth[:, q.hour]) for q, _ in self.asked.values()])
         return replace(outcome, status="time_limit" if time.monotonic() >= ended else outcome.status)
