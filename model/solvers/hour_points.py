@@ -23,13 +23,13 @@ from model.solvers.workers import Ask
 
 # The first distance from the best schedule, as a part of the batteries' power; halved where a step fails.
 REACH = 0.25
-STEPS, SETTLINGS = 20, 5
+STEPS, SETTLINGS = 12, 5
 # A load may lie outside its leaf by this much, in p.u., and is drawn in by EDGE.
 OUTSIDE, EDGE = 2e-8, 1e-8
 # ... and costs this many times its price meanwhile.
-OUTSIDE_COST, NEARLY, RESTORED = 3.0, 1e-4, 5
+OUTSIDE_COST, RESTORED, MOVE = 3.0, 8, 4.0
 # A step is worth trying while it promises this part of the gap asked for.
-PROMISE = 0.2
+PROMISE = 0.3
 
 
 @dataclass(frozen=True)
@@ -102,29 +102,35 @@ class Points:
         seen = [best]
         dear = OUTSIDE_COST * max(float(np.abs(price).max()) for price in prices)
         for _ in range(STEPS):
-            if time.monotonic() >= ended:
-                break
             proposal, hoped = self._proposal(seen, best, reach, leaves)
+            value, outside = float(best.values.sum()), self._outside(best, leaves)
+            promised = value + dear * outside - hoped
+            if promised <= PROMISE * gap * max(abs(value), 1.0) or time.monotonic() >= ended:
+                break
             now = None if proposal is None else self._look(proposal, prices)
             if now is None:
                 break
             seen.append(now)
-            value, outside = best.values.sum(), self._outside(best, leaves)
             if now.values.sum() + dear * self._outside(now, leaves) < value + dear * outside:
                 best = now
             else:
                 reach *= 0.5
-            if value - hoped <= PROMISE * gap * max(abs(value), 1.0) and outside <= NEARLY:
-                break
+        # What storage is worth is told by the tangents alone; limits of reach would take part of it.
+        self._proposal(seen, best, np.inf, leaves)
+        worth = self.worth
+        # Into the leaves, by steps no longer than that takes: a longer one would leave them again.
+        power = float(self.program.upper[self.flows[0]].sum(axis=0).max(initial=0.0))
         for _ in range(RESTORED):
-            if self._outside(best, leaves) <= OUTSIDE:
+            outside = self._outside(best, leaves)
+            if outside <= OUTSIDE:
                 break
+            reach = min(reach, MOVE * outside / max(power, outside))
             proposal, _ = self._proposal(seen, best, reach, leaves)
             now = None if proposal is None else self._look(proposal, prices)
             if now is None:
                 break
             best = now
-            reach *= 0.5
+        self.worth = worth
         return best.schedule, self._settled(best, prices)
 
     def _outside(self, seen: Seen, leaves: list[Leaf]) -> float:
@@ -199,7 +205,7 @@ class Points:
             [_rows(limits, 2 * n), None, None, -eye_array(m)],
         ]
         free = np.full(len(told), np.inf)
-        distance = reach * power
+        distance = np.minimum(reach, 1.0) * power
         found = solve_linear(
             np.concatenate([np.zeros(3 * n), np.ones(T), np.full(m, dear)]),
             block_array(blocks[: 4 if m else 3], format="csr")[:, : 3 * n + T + m],

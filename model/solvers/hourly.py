@@ -294,7 +294,11 @@ class HourlySearch(Search):
         prices = [self._price(t, leaf) for t, leaf in enumerate(leaves)]
         self.schedule, found = self.points.near(leaves, prices, self.schedule, self.gap, ended)
         if not self.whole:
-            self.found_prices = self._prices(self.points.worth)
+            # Tangents tell what storage is worth over the day, but hardly by the hour.
+            worth = self.points.worth - self.points.worth.mean(axis=0)
+            self.found_prices = self._prices(
+                np.repeat(np.median(worth, axis=1, keepdims=True), worth.shape[1], axis=1)
+            )
         return self._keep(None if found is None else self.point(found))
 
     def _price(self, t: int, leaf: Leaf) -> Array:
