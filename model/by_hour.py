@@ -135,6 +135,8 @@ def blocks_by_hour(
         or (total.row_lower[rows][dynamic] != 0).any()
         or (total.row_upper[rows][dynamic] != 0).any()
         or total.cone_A[:, np.flatnonzero(energy)].nnz
+        or total.c[energy].any()
+        or total.lower[energy].any()
     ):
         raise ValueError("storage is not stated as levels and flows")
 

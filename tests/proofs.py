@@ -22,12 +22,26 @@ from model.solvers.price_regions import Search, applies
 from model.solvers.relaxation import solve_relaxation
 
 
-def begun(problem: Problem, program: Program, search: type, first: Outcome | None = None):
-    """A search of either kind from an outcome, or from the welfare bound's point alone."""
-    if first is None:
-        first = welfare(problem, program, 0.0, 60.0, lambda told: None)
-        first = replace(first, parts=tuple(replace(part, bound=-math.inf) for part in first.parts))
-    return search(problem, program, first, Follower(problem, program), lambda told: None)
+def unproven(problem: Problem, program: Program) -> Outcome:
+    """The welfare bound's point, without its bound."""
+    first = welfare(problem, program, 0.0, 60.0, lambda told: None)
+    return replace(first, parts=tuple(replace(part, bound=-math.inf) for part in first.parts))
+
+
+def apart(problem: Problem, program: Program, whole: bool = True) -> HourlySearch:
+    """A search with the hours apart, asked in this process; ``whole``: whether points come from elsewhere."""
+    search = HourlySearch(problem, program, lambda told: None, whole)
+    search.ask = lambda questions: [search.programs[question.hour].ask(question) for question in questions]
+    return search
+
+
+def begun(problem: Problem, program: Program, gap: float) -> HourlySearch:
+    """A search with the hours apart as it stands after its first questions."""
+    search = apart(problem, program)
+    search.start(unproven(problem, program))
+    search.gap, search.ended = gap, math.inf
+    search._begin()
+    return search
 
 
 def whole_search(problem: Problem, program: Program, gap: float, limit_s: float = 60.0) -> Outcome:
@@ -39,14 +53,17 @@ def whole_search(problem: Problem, program: Program, gap: float, limit_s: float 
     value = program.objective(first.x)
     if value - first.parts[0].bound <= gap * max(abs(value), 1.0):
         return first
-    return begun(problem, program, Search, first).run(gap, time.monotonic() + limit_s)
+    follower = Follower(problem, program)
+    search = Search(problem, program, first, follower, lambda told: None)
+    return search.run(gap, time.monotonic() + limit_s)
 
 
 def hourly_search(problem: Problem, program: Program, gap: float, limit_s: float = 60.0) -> Outcome:
     """The same with the hours apart, however close the welfare bound is; that bound where hours are not."""
     if not by_hour_applies(problem):
         return welfare(problem, program, gap, limit_s, lambda told: None)
-    return begun(problem, program, HourlySearch).solve(gap, time.monotonic() + limit_s)
+    first = unproven(problem, program)
+    return apart(problem, program).solve(first, gap, time.monotonic() + limit_s)
 
 
 def native_hours(problem: Problem, program: Program, margin: float = 0.0) -> dict[int, HourLoads]:
@@ -67,7 +84,6 @@ def part_programs(
             hull(relaxed, hours, part.chosen, part.known).program.with_fixed(part.fixed)
             for part in outcome.parts
         ]
-    assert cuts.reference is not None
     blocks = blocks_by_hour(problem, program, cuts.reference, hours)
     sides, coefficients = cut_rows(blocks, cuts)
     found = []

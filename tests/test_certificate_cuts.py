@@ -5,19 +5,19 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from proofs import begun, hourly_search, native_hours
+from proofs import apart as search_apart
+from proofs import begun, hourly_search, native_hours, unproven
 from toys import ramping, toy
 
 from model import by_hour, certificate
 from model.bounds import safe_bound
 from model.certificate import certify
-from model.hour_blocks import Cuts, blocks_of, cut_rows, with_cuts
+from model.hour_blocks import Cuts, cut_rows
 from model.outcome import Bounded, Outcome
 from model.price_hull import hull, whole
 from model.program import compile_model
 from model.schemes import build
 from model.solvers import solve
-from model.solvers.hourly import HourlySearch
 from model.solvers.relaxation import solve_relaxation
 
 
@@ -49,19 +49,15 @@ def test_cuts_of_another_program_prove_nothing(proven, spoil):
         "shape": replace(outcome.cuts, cone_duals=[z[:-1] for z in outcome.cuts.cone_duals]),
         "block": replace(outcome.cuts, block=outcome.cuts.block - 100),
         "missing": None,
-        "other": Cuts(outcome.cuts.block[:1], outcome.cuts.row_duals[:1], outcome.cuts.cone_duals[:1]),
+        "other": Cuts(
+            outcome.cuts.block[:1],
+            outcome.cuts.row_duals[:1],
+            outcome.cuts.cone_duals[:1],
+            outcome.cuts.reference,
+        ),
     }[spoil]
     found = certify(problem, program, replace(outcome, cuts=cuts), 1e-3)
     assert found.bound is None and found.status != "certified"
-
-
-def test_the_shared_program_holds_no_more_cuts_than_a_part_had(proven):
-    problem, program, outcome, _ = proven
-    blocks = blocks_of(problem, program)
-    sides, coefficients = cut_rows(blocks, outcome.cuts)
-    for part in outcome.parts:
-        base = with_cuts(blocks.relaxation, sides[: part.n_cuts], coefficients[: part.n_cuts])
-        assert len(part.row_duals) >= len(base.row_lower)
 
 
 # The hours apart.
@@ -74,7 +70,7 @@ def apart():
     problem, program = compiled(TIGHT)
     outcome = hourly_search(problem, program, 1e-4)
     found = certify(problem, program, outcome, 1e-4)
-    assert found.status == "certified" and found.bound_by == "safe" and outcome.cuts.reference is not None
+    assert found.status == "certified" and found.bound_by == "safe"
     assert any(len(leaves) > 1 for leaves in outcome.trees.values())
     return problem, program, outcome
 
@@ -184,10 +180,8 @@ def test_cuts_of_other_instances_and_none_prove_nothing(apart):
     *_, outcome = apart
     for cuts in (
         None,
-        replace(outcome.cuts, reference=None),
         hourly_search(*compiled(toy(2, 3, load_mw=7.0, rate_mw=1.0)), 1e-4).cuts,
         hourly_search(*compiled(toy(3, 2, load_mw=7.0, rate_mw=1.0)), 1e-4).cuts,
-        solve(*compiled(TIGHT), "decomposed", 1e-3, 60.0).cuts,
     ):
         assert bound_of(apart, cuts=cuts) is None
 
@@ -214,7 +208,7 @@ def test_a_tariff_has_no_hours_apart(apart):
 def test_one_hour_is_no_hours_apart(monkeypatch):
     """Without a battery nothing but this rule refuses the proof, a right one."""
     problem, program = compiled(toy(2, 1, load_mw=7.0, rate_mw=1.0, battery=0.0))
-    outcome = begun(problem, program, HourlySearch).solve(1e-4, math.inf)
+    outcome = search_apart(problem, program).solve(unproven(problem, program), 1e-4, math.inf)
     assert outcome.cuts is not None
     assert certify(problem, program, outcome, 1e-4).bound is None
     monkeypatch.setattr(certificate, "applies", lambda problem: True)
@@ -236,7 +230,7 @@ def test_with_ramps_no_hour_has_a_cost_of_its_own():
     part = Bounded(trees, known, *duals, 0.0)
     one = Outcome("solved", best.x, parts=(part,), trees=trees)
     assert certify(problem, program, one, 1e-3).bound is None
-    other = begun(problem, program, HourlySearch).solve(1e-3, math.inf)
+    other = search_apart(problem, program).solve(unproven(problem, program), 1e-3, math.inf)
     assert other.cuts is not None and other.least > least + 1.0
     assert certify(problem, program, replace(other, x=best.x, bound=None), 1e-3).bound is None
 
@@ -244,10 +238,8 @@ def test_with_ramps_no_hour_has_a_cost_of_its_own():
 def test_the_first_cuts_are_those_of_a_part(apart):
     """A part with fewer cuts than there are now is proven by those that it had."""
     problem, program, outcome = apart
-    search = begun(problem, program, HourlySearch)
-    search.gap = 1e-4
-    search._begin(math.inf)
-    root = search._root(math.inf)
+    search = begun(problem, program, 1e-4)
+    root = search._root()
     n_cuts = root.n_cuts
     assert 0 < n_cuts < search.n_cuts
     early = Outcome(

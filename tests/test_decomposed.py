@@ -1,33 +1,39 @@
-"""The decomposition by ADN and hour: blocks, cuts, points, workers, and what the certificate makes of
-them.
-"""
+"""The method without a program of all ADNs and hours: points from the hours, and where hours are solved."""
 
+import math
 import os
 import signal
 import time
 from dataclasses import replace
 
 import brute_force
+import distributed
 import numpy as np
 import pytest
+from proofs import apart, begun, unproven
 from small_cases import small_instance
-from toys import relay, toy
+from toys import ramping, relay, toy
 
 from generators import instance
-from model.bounds import safe_bound
+from model import by_hour
 from model.certificate import certify
 from model.data import InputError
-from model.hour_blocks import blocks_of, with_cuts
+from model.price_hull import Leaf
 from model.program import compile_model
 from model.schemes import build
-from model.solvers import auto, solve, workers
-from model.solvers.decomposed import Decomposed
-from model.solvers.price_regions import applies
-from model.solvers.recourse import Recourse
-from model.solvers.warm import Warm
+from model.solvers import auto, decomposed, hour_points, hour_program, solve, workers
+from model.solvers.hour_program import Question
+from model.solvers.hourly import HourlySearch
 from model.solvers.workers import Cluster
 
-TOYS = {"two": toy(2, 3), "congested": toy(3, 2, rate_mw=4.0), "relay": relay(), "one hour": toy(2, 1)}
+TOYS = {
+    "two": toy(2, 3),
+    "congested": toy(3, 2, rate_mw=4.0),
+    "tight": toy(3, 3, load_mw=7.0, rate_mw=1.0),
+    "relay": relay(),
+    "without batteries": toy(2, 3, rate_mw=4.0, battery=0.0),
+}
+SOUND = 5e-7
 
 
 def silent(message):
@@ -57,7 +63,7 @@ def test_the_method_agrees_with_the_default_one(name):
 
 
 def test_a_generated_instance_is_certified():
-    problem, program = compiled(instance(3, seed=1))
+    problem, program = compiled(instance(3, seed=1, hours=10))
     outcome = solve(problem, program, "decomposed", 5e-3, 60.0)
     certificate = certify(problem, program, outcome, 5e-3)
     assert certificate.status == "certified" and certificate.bound_by == "safe", certificate
@@ -71,8 +77,8 @@ SEEDS = [seed for seed in range(40) if small_instance(seed).settlement == "lmp"]
 def test_the_method_encloses_the_enumerated_optimum(seed):
     case = small_instance(seed)
     problem, program = compiled(case)
-    if not applies(problem):
-        with pytest.raises(InputError, match="no ramps"):
+    if not by_hour.applies(problem):
+        with pytest.raises(InputError, match="no ramps and two hours"):
             solve(problem, program, "decomposed", 1e-5, 10.0)
         return
     certificate = certify(problem, program, solve(problem, program, "decomposed", 1e-5, 10.0), 1e-5)
@@ -85,70 +91,264 @@ def test_the_method_encloses_the_enumerated_optimum(seed):
         assert certificate.objective >= optimum.cost - tolerated
 
 
-def test_a_tariff_is_refused_by_name():
-    problem, program = compiled(toy(2, 2, settlement="tariff"))
-    with pytest.raises(InputError, match="settlement lmp"):
+@pytest.mark.parametrize(
+    "case",
+    [toy(2, 2, settlement="tariff"), ramping(), toy(2, 1)],
+    ids=["tariff", "ramps", "one hour"],
+)
+def test_what_has_no_hours_apart_is_refused_in_one_line(case):
+    problem, program = compiled(case)
+    with pytest.raises(InputError) as refused:
         solve(problem, program, "decomposed", 1e-3, 10.0)
+    told = str(refused.value)
+    assert "method: got 'decomposed'" in told and "settlement lmp, no ramps and two hours" in told
+    assert "\n" not in told
 
 
 def test_time_that_is_up_ends_the_method_with_what_it_has():
-    problem, program = compiled(instance(2))
+    problem, program = compiled(instance(2, hours=12))
     began = time.monotonic()
-    outcome = solve(problem, program, "decomposed", 1e-9, 8.0)  # a slow machine's first round is in there
+    outcome = solve(problem, program, "decomposed", 1e-9, 2.0)
     assert time.monotonic() - began < 30.0
     certificate = certify(problem, program, outcome, 1e-9)
-    assert certificate.status in ("time_limit", "gap_limit"), certificate
-    assert certificate.bound is not None and certificate.bound_by == "safe"
-
-
-def test_a_round_without_time_to_solve_leaves_what_the_rounds_before_it_found(monkeypatch):
-    solve_node, rounds = Decomposed._solve, []
-
-    def two_in_time(self, node, time_limit_s):
-        rounds.append(solve_node(self, node, time_limit_s))
-        return rounds[-1] if len(rounds) <= 2 else replace(rounds[0], status="time_limit", x=np.zeros(0))
-
-    monkeypatch.setattr(Decomposed, "_solve", two_in_time)
-    problem, program = compiled(instance(2, hours=4))
-    outcome = solve(problem, program, "decomposed", 1e-9, 60.0)
-    assert len(rounds) > 2 and outcome.x is not None
+    assert outcome.x is not None and certificate.status in ("time_limit", "gap_limit"), certificate
+    # Time for the beginning alone: its point, and nothing proven.
+    outcome = solve(problem, program, "decomposed", 1e-9, 1e-3)
     certificate = certify(problem, program, outcome, 1e-9)
-    assert certificate.status == "gap_limit" and certificate.bound_by == "safe", certificate
+    assert certificate.status == "time_limit" and certificate.bound is None
+    assert math.isfinite(certificate.objective) and not [c for c in certificate.checks if not c.passed]
 
 
 def test_the_default_method_decomposes_where_there_are_many_adns(monkeypatch):
+    problem, program = compiled(toy(2, 2, rate_mw=1.0))
+    asked, known = [], decomposed.solve
+    monkeypatch.setattr(decomposed, "solve", lambda *given: asked.append(None) or known(*given))
+    solve(problem, program, "auto", 1e-3, 60.0)
+    assert not asked
     monkeypatch.setattr(auto, "MANY", 2)
-    problem, program = compiled(toy(2, 2))
     outcome = solve(problem, program, "auto", 1e-3, 60.0)
-    assert outcome.cuts is not None
+    assert asked and outcome.cuts is not None
     assert certify(problem, program, outcome, 1e-3).status == "certified"
     # Where it finds no point, the relaxation as a whole is solved.
-    monkeypatch.setattr(Recourse, "compose", lambda *arguments: None)
+    monkeypatch.setattr(HourlySearch, "idle", lambda self: None)
+    assert decomposed.solve(problem, program, 1e-3, 60.0, silent).status == "error"
     outcome = solve(problem, program, "auto", 1e-3, 60.0)
-    assert outcome.cuts is None and certify(problem, program, outcome, 1e-3).status == "certified"
+    assert len(asked) == 3 and certify(problem, program, outcome, 1e-3).status == "certified"
 
 
-# Linear programs.
-
-
-def test_a_warm_program_ends_where_a_cold_one_does_and_tells_why_it_is_infeasible():
+def test_a_beginning_without_a_sound_answer_is_no_beginning(monkeypatch):
     problem, program = compiled(TOYS["two"])
-    base = blocks_of(problem, program).relaxation
-    warm, cold = Warm(len(base.c)), Warm(len(base.c))
-    first = warm.solve(base, ([], []), 60.0)
-    lower = base.lower.copy()
-    at = int(np.flatnonzero((base.lower == 0) & (base.upper > 0.01) & (base.c > 0))[0])
-    lower[at] = 0.005
-    again = warm.solve(base.with_bounds(lower, base.upper), ([], []), 60.0)
-    assert again.objective == pytest.approx(
-        cold.solve(base.with_bounds(lower, base.upper), ([], []), 60.0).objective
-    )
-    assert again.objective >= first.objective - 1e-9
-    far = with_cuts(base, np.array([1e4]), base.A[:1] * 0 + base.A[:1])
-    found = warm.solve(far, ([], []), 60.0)
-    assert found.status == "infeasible" and found.row_duals is not None
-    bounds = [safe_bound(far, sign * 1e6 * found.row_duals, np.zeros(0)) for sign in (1, -1)]
-    assert max(bounds) > far.most_cost
+    search = apart(problem, program, whole=False)
+    assert search.idle().parts == () and program.violation(search.idle().x) < SOUND
+    search.follower = lambda x: None
+    assert search.idle() is None
+    search.ask = lambda questions: [None for _ in questions]
+    assert search.idle() is None
+
+
+# Points.
+
+
+@pytest.fixture(scope="module", params=TOYS)
+def search(request):
+    found = begun(*compiled(TOYS[request.param]), 1e-3)
+    found.whole = False
+    return found
+
+
+def native_prices(search):
+    found = []
+    for t, hour in search.hours.items():
+        market = search.markets[t]
+        found.append(market.solve(np.zeros(len(hour.box)))[2][market.host_rows])
+    return found
+
+
+def everywhere(search):
+    hosts = len(search.hours[0].box)
+    return [Leaf(np.zeros((0, hosts)), np.zeros(0), None) for _ in search.hours]
+
+
+def assert_sound(search, schedule, found):
+    """A point of the problem after the follower's answer, with the schedule's batteries."""
+    program, points = search.program, search.points
+    answer = search.follower(found)
+    assert program.violation(answer) < SOUND
+    assert np.abs(answer[points.flows] - schedule).max(initial=0.0) < 1e-12
+    charge, discharge = answer[points.flows]
+    assert (np.minimum(charge, discharge) == 0.0).all()
+    levels = answer[points.levels]
+    assert (levels >= program.lower[points.levels]).all() and (levels <= program.upper[points.levels]).all()
+    inflow = (points.stores * schedule).sum(axis=0)
+    assert levels - np.roll(levels, 1, axis=1) == pytest.approx(inflow, abs=SOUND)
+    x = answer[program.integer]
+    assert np.abs(x - np.round(x)).max(initial=0.0) < 1e-6
+    return answer
+
+
+def hour_load(search, x):
+    return [hour.load(x) for hour in search.hours.values()]
+
+
+def test_batteries_at_rest_are_a_sound_point(search):
+    found = search.points.idle(native_prices(search))
+    assert_sound(search, np.zeros(search.points.flows.shape), found)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_point_near_any_schedule_is_sound_and_no_dearer(search, seed):
+    """From rest, from batteries at random, and from those that charge and discharge at once."""
+    points, rng = search.points, np.random.default_rng(seed)
+    most = search.program.upper[points.flows]
+    start = [0.0, 0.05, 0.1][seed] * rng.random(most.shape) * most
+    # As much is stored as is taken, in each battery.
+    if start.size:
+        start[1] *= (points.stores[0] * start[0]).sum(axis=1, keepdims=True) / np.maximum(
+            -(points.stores[1] * start[1]).sum(axis=1, keepdims=True), 1e-12
+        )
+    prices = native_prices(search)
+    first = points._look(points.one_way(start), prices)
+    schedule, found = points.near(everywhere(search), prices, start, 1e-4, math.inf)
+    assert_sound(search, schedule, found)
+    last = points._look(schedule, prices)
+    assert last.values.sum() <= first.values.sum() + 1e-6 * abs(first.values.sum())
+    # Levels told by the prices of what is stored.
+    assert points.worth.shape == points.levels.shape and np.isfinite(points.worth).all()
+
+
+def test_one_way_keeps_what_is_stored(search):
+    points, rng = search.points, np.random.default_rng(0)
+    schedule = rng.random(points.flows.shape)
+    schedule[1, :, ::2] = 0.0
+    other = points.one_way(schedule)
+    assert (np.minimum(*other) == 0).all() and (other >= 0).all()
+    stored = [(points.stores * own).sum(axis=0) for own in (schedule, other)]
+    assert stored[0] == pytest.approx(stored[1])
+
+
+def test_loads_lie_in_the_leaves_that_are_asked_for():
+    """Every hour's load a little lower or higher than it would be, as far as batteries can move it."""
+    problem, program = compiled(TOYS["congested"])
+    search = apart(problem, program, whole=False)
+    points, prices = search.points, native_prices(search)
+    schedule, found = points.near(everywhere(search), prices, np.zeros(points.flows.shape), 1e-4, math.inf)
+    usual = hour_load(search, found)
+    hosts = len(usual[0])
+    assert points._outside(points._look(schedule, prices), everywhere(search)) == 0.0
+    for sign in (1.0, -1.0):
+        # More in one hour, less in the other.
+        leaves = [
+            Leaf(side * np.ones((1, hosts)), np.array([side * usual[t].sum() - 2e-3]), None)
+            for t, side in ((0, sign), (1, -sign))
+        ]
+        for start in (schedule, np.zeros(points.flows.shape)):
+            own, moved = points.near(leaves, prices, start, 1e-4, math.inf)
+            answer = assert_sound(search, own, moved)
+            for leaf, load in zip(leaves, hour_load(search, answer), strict=True):
+                assert (leaf.G @ load <= leaf.h + 1e-7).all()
+
+
+def test_the_slopes_are_what_another_unit_costs():
+    """One-sided differences of the hours' convex costs are no less than the tangents."""
+    problem, program = compiled(TOYS["congested"])
+    search = apart(problem, program, whole=False)
+    points, prices = search.points, native_prices(search)
+    start = np.full(points.flows.shape, 0.0)
+    start[0, :, 0], start[1, :, 1] = 0.01, 0.01 * 0.95**2
+    first = points._look(start, prices)
+    for way, t in ((0, 0), (1, 1)):
+        for k in range(start.shape[1]):
+            for step in (1e-3, -1e-3):
+                other = start.copy()
+                other[way, k, t] += step
+                found = points._look(other, prices)
+                change = found.values[t] - first.values[t]
+                tangent = step * first.slopes[way, k, t]
+                assert change >= tangent - 1e-5 * max(abs(first.values[t]), 1.0)
+                assert change == pytest.approx(tangent, abs=0.2 * abs(tangent) + 1e-3)
+
+
+def test_no_point_without_the_hours_answers():
+    problem, program = compiled(TOYS["congested"])
+    search = apart(problem, program, whole=False)
+    points, prices = search.points, native_prices(search)
+    start, right = np.zeros(points.flows.shape), search.ask
+    leaves = everywhere(search)
+
+    def silent_after(calls):
+        asked = []
+
+        def ask(questions):
+            asked.append(None)
+            return right(questions) if len(asked) <= calls else [None] * len(questions)
+
+        points.ask = ask
+
+    silent_after(0)
+    schedule, found = points.near(leaves, prices, start, 1e-4, math.inf)
+    assert found is None and schedule is start
+    silent_after(1)  # the schedule it began with stands
+    schedule, found = points.near(leaves, prices, start, 1e-4, math.inf)
+    assert (schedule == start).all()
+    if found is not None:
+        assert_sound(search, schedule, found)
+    points.ask = right
+    # No time for another schedule: the point is that of the first one.
+    schedule, found = points.near(leaves, prices, start, 1e-4, -math.inf)
+    assert (schedule == start).all()
+    assert_sound(search, schedule, found)
+
+
+def test_binaries_in_conflict_are_settled_in_their_hour_alone(monkeypatch):
+    problem, program = compiled(TOYS["congested"])
+    search = apart(problem, program, whole=False)
+    points, prices, asked = search.points, native_prices(search), []
+    column = int(np.flatnonzero(program.integer & (points.hour_of == 1))[0])
+    rounded_by_direction, right = hour_points.round_by_direction, search.ask
+
+    def torn(program, x):
+        rounded, undecided = rounded_by_direction(program, x)
+        undecided[column] |= len(asked) == 1
+        return rounded, undecided
+
+    def ask(questions):
+        asked.append(questions)
+        return right(questions)
+
+    monkeypatch.setattr(hour_points, "round_by_direction", torn)
+    points.ask = ask
+    found = points.idle(prices)
+    assert_sound(search, np.zeros(points.flows.shape), found)
+    first, again = asked
+    assert len(first) == 2 and [question.hour for question in again] == [1]
+    added = again[0].fixed.keys() - first[1].fixed.keys()
+    assert points.number[column] in added and all(again[0].fixed[j] in (0.0, 1.0) for j in added)
+    # What cannot be settled is no point.
+    asked.clear()
+    points.ask = lambda questions: ask(questions) if not asked else [None] * len(questions)
+    assert points.idle(prices) is None
+    monkeypatch.setattr(hour_points, "SETTLINGS", 0)
+    points.ask = right
+    assert points.idle(prices) is None
+
+
+def test_held_columns_are_solved_again_unscaled_where_the_answer_is_not_exact(monkeypatch):
+    problem, program = compiled(TOYS["congested"])
+    search = apart(problem, program, whole=False)
+    points, prices = search.points, native_prices(search)
+    right, unscaled = hour_program.solve_conic, []
+
+    def rough(asked, equilibrate=True):
+        found = right(asked, equilibrate=equilibrate)
+        if equilibrate:
+            return replace(found, x=found.x + 1e-3)
+        unscaled.append(None)
+        return found
+
+    monkeypatch.setattr(hour_program, "solve_conic", rough)
+    found = points.idle(prices)
+    assert len(unscaled) == len(prices)
+    assert_sound(search, np.zeros(points.flows.shape), found)
 
 
 # Workers.
@@ -160,34 +360,68 @@ def cluster():
     workers.choose(Cluster(n_workers=0))
 
 
-def answered(problem, program):
-    search = Decomposed(problem, program, silent)
-    recourse = search.recourse
-    with workers.workers(recourse.feeders, silent) as recourse.workers:
-        trial = recourse.trial(np.zeros(len(recourse.blocks.of_column)))
-        return recourse, trial
+def questions_of(search):
+    """As a search puts them: inflow held and free, prices, a leaf's limits, columns held."""
+    asked = [question for question, _ in search.asked.values()]
+    hosts, K = len(search.hours[0].box), len(search.points.levels)
+    nowhere = np.zeros((0, hosts)), np.zeros(0)
+    for t in search.hours:
+        asked.append(Question(t, np.ones(K), None, np.full(hosts, 20.0), *nowhere))
+        asked.append(search.points._held(t, np.zeros(search.points.flows.shape), np.zeros(hosts), {}))
+    # Not in the order of the hours, and one without an answer.
+    asked.append(Question(0, np.ones(K), np.nan, np.full(hosts, 20.0), *nowhere))
+    return asked[::-1]
+
+
+def assert_same(here, there):
+    assert [answer is None for answer in here] == [answer is None for answer in there]
+    for one, other in zip(here, there, strict=True):
+        if one is not None:
+            assert one.value == other.value and one.moved == other.moved
+            for name in ("x", "load", "row_duals", "cone_duals"):
+                assert np.array_equal(getattr(one, name), getattr(other, name)), name
 
 
 def test_a_cluster_answers_as_this_process_does_and_outlives_a_lost_worker(cluster, monkeypatch):
     monkeypatch.setattr(workers, "FEW", 2)
-    problem, program = compiled(TOYS["congested"])
+    problem, program = compiled(TOYS["tight"])
+    search = apart(problem, program, whole=False)
+    search.solve(unproven(problem, program), 1e-3, time.monotonic() + 60.0)
+    questions = questions_of(search)
     cluster(Cluster(n_workers=0))
-    _, here = answered(problem, program)
+    told = []
+    with workers.asking(search.programs, 3, told.append) as ask:
+        here = ask(questions)
+    assert not told and here[0] is None and here[1] is not None
     cluster(Cluster(n_workers=2))
-    search = Decomposed(problem, program, silent)
-    recourse = search.recourse
-    with workers.workers(recourse.feeders, silent) as recourse.workers:
-        there = recourse.trial(np.zeros(len(recourse.blocks.of_column)))
-        assert there.value == here.value and (there.own_cost == here.own_cost).all()
-        pid = next(iter(recourse.workers.client.run(os.getpid).values()))
+    with workers.asking(search.programs, 3, told.append) as ask:
+        assert told == ["starting 2 workers"]
+        assert_same(here, ask(questions))
+        client = ask.__closure__[0].cell_contents
+        pid = next(iter(client.run(os.getpid).values()))
         os.kill(pid, signal.SIGKILL)
-        recourse.asked = [None] * recourse.blocks.n_blocks
-        again = recourse.trial(np.zeros(len(recourse.blocks.of_column)))
-        assert again.value == here.value
+        assert_same(here, ask(questions))
+        # A cluster that runs already is used by its address, and stays.
+        cluster(Cluster(scheduler=client.scheduler.address))
+        with workers.asking(search.programs, 3, told.append) as other:
+            assert_same(here, other(questions))
+        assert_same(here, ask(questions))
+
+
+def test_few_adns_are_solved_here(cluster):
+    cluster(Cluster(n_workers=2))
+    problem, program = compiled(TOYS["two"])
+    told = []
+    search = apart(problem, program)
+    with workers.asking(search.programs, workers.FEW - 1, told.append) as ask:
+        assert len(ask(questions_of(search))) == 7 and not told
 
 
 def test_a_scheduler_that_does_not_answer_is_told_in_one_line(cluster, monkeypatch):
+    client = distributed.Client
+    monkeypatch.setattr(distributed, "Client", lambda address, timeout: client(address, timeout="1s"))
     cluster(Cluster(scheduler="tcp://127.0.0.1:1"))
     problem, program = compiled(TOYS["two"])
-    with pytest.raises(InputError, match="scheduler: got 'tcp://127.0.0.1:1'"):
-        answered(problem, program)
+    with pytest.raises(InputError, match="scheduler: got 'tcp://127.0.0.1:1'") as refused:
+        solve(problem, program, "decomposed", 1e-3, 60.0)
+    assert "\n" not in str(refused.value)

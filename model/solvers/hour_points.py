@@ -73,7 +73,9 @@ class Points:
         self.told = [own[rows] for rows in blocks.rows]
         rows = blocks.program.A[blocks.dynamics.ravel()]
         every = np.arange(blocks.dynamics.size)
-        self.stores = -np.stack([np.asarray(rows[every, at.ravel()]).reshape(at.shape) for at in self.at])
+        self.stores = np.zeros(self.at.shape)
+        if every.size:
+            self.stores = -np.stack([np.asarray(rows[every, at.ravel()]).reshape(at.shape) for at in self.at])
         hosts = sorted({feeder.host_bus for feeder in problem.instance.feeders})
         self.host = np.concatenate(
             [
