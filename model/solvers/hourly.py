@@ -43,6 +43,8 @@ ROUNDED = 1e-3
 # New references of the batteries' prices, and the change, relative to the price, that is worth one.
 REFERENCES, SAME = 3, 1e-3
 ROUNDS = 40
+# Leaves with a smaller share wait for exploration: they are many, and hide little.
+EXPLORED = 0.1
 # Seconds for the mixed-integer program that picks one leaf an hour.
 PICKING_S = 10.0
 
@@ -56,6 +58,7 @@ class HourlySearch(Search):
 
     rounds = ROUNDS
     eager = True
+    explored_from = EXPLORED
     ask: Ask
 
     def __init__(self, problem: Problem, program: Program, progress: Callable[[str], None], whole: bool):
@@ -252,12 +255,11 @@ class HourlySearch(Search):
             for leaf, share, part, joined in zip(
                 leaves, x[node.shares[t]], x[node.loads[t]], x[node.joined[t]], strict=True
             ):
-                if share <= SHARE or leaf.region is None:
+                if share <= SHARE:
                     continue
                 inflow, cost = joined / share
-                questions.append(
-                    Question(t, self.reference[:, t], float(inflow), leaf.region.lam, leaf.G, leaf.h)
-                )
+                lam = self._paid(t, leaf, part / share, node.directions[t])
+                questions.append(Question(t, self.reference[:, t], float(inflow), lam, leaf.G, leaf.h))
                 self.asked[t, id(leaf)] = questions[-1], leaf
                 missed.append((t, share, inflow, cost, part / share, node.directions[t]))
         self._put(questions)
@@ -271,6 +273,16 @@ class HourlySearch(Search):
         enough = self.fine * self.gap * max(abs(self.best.value), 1.0)
         stuck = len(self.bounds) > STUCK and self.bounds[-1] - self.bounds[-1 - STUCK] < enough
         return (fresh or underrated > enough) and not stuck
+
+    def _paid(self, t: int, leaf: Leaf, seen: Array, directions: Array) -> Array:
+        """What a leaf's load pays at the margin: its prices, or those of the plane that binds where it is not
+        explored.
+        """
+        known = [other.region for other in self.trees[t] if other.region is not None]
+        if leaf.region is not None or not known:
+            return np.zeros(len(self.hours[t].box)) if leaf.region is None else leaf.region.lam
+        load = np.linalg.lstsq(directions, seen, rcond=None)[0]
+        return max(known, key=lambda region: float(region.lam @ load) + region.value).lam
 
     def _conflict(self, x: Array) -> int | None:
         """Binaries are not branched on here: the master does not see them."""

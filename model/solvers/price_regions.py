@@ -175,6 +175,7 @@ class Search:
     n_cuts = 0
     rounds = ROUNDS
     eager = False  # a point also from a node whose exploration did not end
+    explored_from = SHARE
 
     def _solve(self, node: Hull, time_limit_s: float) -> RelaxationResult:
         return solve_relaxation(node.program, time_limit_s)
@@ -253,7 +254,7 @@ class Search:
         for t, leaves in chosen.items():
             load, directions = self.node_hours[t].load(x), node.directions[t]
             for leaf, share, part in zip(leaves, x[node.shares[t]], x[node.loads[t]], strict=True):
-                if share > SHARE and leaf.region is None:
+                if share > self.explored_from and leaf.region is None:
                     # The load nearest the hour's that looks like the leaf's.
                     apart = np.linalg.lstsq(directions, part / share - directions @ load, rcond=None)[0]
                     fresh |= self._split(t, leaf, load + apart) or self._at_centre(t, leaf)
