@@ -12,6 +12,7 @@ from model.data import InputError
 from model.outcome import Outcome
 from model.problem import Problem
 from model.program import Program
+from model.solvers import price_regions
 from model.solvers.hourly import HourlySearch
 from model.solvers.workers import asking
 
@@ -26,12 +27,16 @@ def solve(
 ) -> Outcome:
     """A point of the single-level program, and a bound proven by cuts on the hours and price regions.
 
-    Raises InputError for a tariff, ramps or a single hour: it needs hours with prices of their own.
+    Raises InputError for a tariff or ramps: it needs hours with prices of their own. A single hour is left to
+    the default method: there is nothing to take it apart from.
     """
     ended = time.monotonic() + time_limit_s
+    if not price_regions.applies(problem):
+        raise InputError("method", "decomposed", "settlement lmp and no ramps for this method; else auto")
     if not by_hour.applies(problem):
-        allowed = "settlement lmp, no ramps and two hours or more for this method; else auto"
-        raise InputError("method", "decomposed", allowed)
+        from model.solvers import auto  # which needs this module
+
+        return auto.solve(problem, program, gap, time_limit_s, progress)
     search = HourlySearch(problem, program, progress, whole=False)
     with asking(search.programs, problem.instance.n_adns, progress) as search.ask:
         progress("hours apart")

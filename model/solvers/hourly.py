@@ -26,7 +26,7 @@ from model.program import Array, Program
 from model.solvers.follower import SOUND, Follower
 from model.solvers.hour_points import Points
 from model.solvers.hour_program import Question, hours_of
-from model.solvers.linear import linear_solver, run, solve_linear
+from model.solvers.linear import linear_solver, run
 from model.solvers.price_regions import SHARE, Allowed, Fixed, Known, Search, State
 from model.solvers.relaxation import RelaxationResult, solve_relaxation
 from model.solvers.workers import Ask
@@ -224,7 +224,12 @@ class HourlySearch(Search):
 
     def _solve(self, node: Hull, time_limit_s: float) -> RelaxationResult:
         p = node.program
-        found = solve_linear(p.c, p.A, p.row_lower, p.row_upper, p.lower, p.upper, time_limit_s)
+        highs = linear_solver(p.c, p.A, p.row_lower, p.row_upper, p.lower, p.upper)
+        found = run(highs, time_limit_s)
+        if found.status == "error":  # the simplex method lost its way; interior points may not
+            highs.clearSolver()
+            highs.setOptionValue("solver", "ipm")
+            found = run(highs, time_limit_s)
         nothing = np.zeros(0)
         if found.x is None or found.row_duals is None:
             status = "error" if found.status == "solved" else found.status

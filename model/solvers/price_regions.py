@@ -32,6 +32,9 @@ RENT = 1e-3
 INWARD = 1e-3
 # A leaf with a smaller radius (p.u.) holds nothing that its neighbours do not.
 THIN = 1e-7
+# One that a facet cuts off and that is thinner than this (p.u.) is nothing but rounding. What lies between
+# the two stays unexplored, as no region holds there.
+SLIVER = 1e-10
 ROUNDS = 4
 
 Allowed = dict[int, tuple[Leaf, ...]]
@@ -276,7 +279,7 @@ class Search:
         facets: list[int] = []
         for k in range(len(region.facets[1])):
             beyond = split(leaf, region, [*facets, k])[-1]
-            if chebyshev(beyond, hour.box)[1] >= THIN:
+            if chebyshev(beyond, hour.box)[1] >= SLIVER:
                 facets.append(k)
         children = split(leaf, region, facets)
         if chebyshev(children[0], hour.box)[1] < THIN:
