@@ -30,7 +30,7 @@ from model.solvers.relaxation import follow_ray, solve_relaxation
 from model.solvers.workers import asking
 
 # From so many ADNs on nothing is solved that holds all hours at once.
-MANY = 25
+MANY = 12
 
 
 def available() -> str | None:
