@@ -89,8 +89,7 @@ def stored_levels(program: Program, hours: int, kind: str = "energy") -> Array:
 
 def applies(problem: Problem) -> bool:
     """True where there are several hours with prices of their own, joined by storage alone."""
-    ramps = any(gen.ramp_mw_per_h is not None for gen in problem.instance.transmission.gens)
-    return problem.instance.hours > 1 and problem.coupling == "prices" and not ramps
+    return problem.instance.hours > 1 and problem.prices_by_hour
 
 
 def blocks_by_hour(

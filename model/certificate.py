@@ -198,8 +198,7 @@ def _bound_of_parts(problem: Problem, program: Program, outcome: Outcome) -> flo
     elif len(parts) == 1 and not parts[0].chosen and not parts[0].fixed:
         return safe_bound(nodes.base, parts[0].row_duals, parts[0].cone_duals)
     # With ramps no hour has a phi of its own, explored or not.
-    ramps = any(gen.ramp_mw_per_h is not None for gen in instance.transmission.gens)
-    if problem.coupling == "none" or ramps or not covers(parts, outcome.trees, program.integer):
+    if not problem.prices_by_hour or not covers(parts, outcome.trees, program.integer):
         return -math.inf
     lost: dict[int, float] = dict.fromkeys(outcome.trees, 0.0)
     checked = set()

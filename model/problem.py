@@ -31,3 +31,9 @@ class Problem:
     @property
     def coupling(self) -> str:
         return "prices" if self.instance.settlement == "lmp" else "none"
+
+    @property
+    def prices_by_hour(self) -> bool:
+        """True where the follower's prices matter to the leaders and every hour has its own: no ramps."""
+        ramps = any(gen.ramp_mw_per_h is not None for gen in self.instance.transmission.gens)
+        return self.coupling == "prices" and not ramps

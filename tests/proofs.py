@@ -18,7 +18,7 @@ from model.solvers.auto import welfare
 from model.solvers.follower import Follower
 from model.solvers.hourly import HourlySearch
 from model.solvers.linear import solve_linear
-from model.solvers.price_regions import Search, applies
+from model.solvers.price_regions import Search
 from model.solvers.relaxation import solve_relaxation
 
 
@@ -48,7 +48,7 @@ def whole_search(problem: Problem, program: Program, gap: float, limit_s: float 
     """Branching on price regions over the whole relaxation, hours and all; the welfare bound where that is
     all there is to prove."""
     first = welfare(problem, program, gap, limit_s, lambda told: None)
-    if first.x is None or not applies(problem):
+    if first.x is None or not problem.prices_by_hour:
         return first
     value = program.objective(first.x)
     if value - first.parts[0].bound <= gap * max(abs(value), 1.0):

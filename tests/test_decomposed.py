@@ -20,7 +20,7 @@ from model.data import InputError
 from model.price_hull import Leaf
 from model.program import compile_model
 from model.schemes import build
-from model.solvers import auto, decomposed, hour_points, hour_program, price_regions, solve, workers
+from model.solvers import auto, decomposed, hour_points, hour_program, solve, workers
 from model.solvers.hour_program import Question
 from model.solvers.hourly import HourlySearch
 from model.solvers.workers import Cluster
@@ -76,7 +76,7 @@ SEEDS = [seed for seed in range(40) if small_instance(seed).settlement == "lmp"]
 def test_the_method_encloses_the_enumerated_optimum(seed):
     case = small_instance(seed)
     problem, program = compiled(case)
-    if not price_regions.applies(problem):
+    if not problem.prices_by_hour:
         with pytest.raises(InputError, match="no ramps"):
             solve(problem, program, "decomposed", 1e-5, 10.0)
         return
@@ -139,7 +139,7 @@ def test_a_beginning_without_a_sound_answer_is_no_beginning(monkeypatch):
     problem, program = compiled(TOYS["two"])
     search = apart(problem, program, whole=False)
     assert search.idle().parts == () and program.violation(search.idle().x) < SOUND
-    search.follower = lambda x: None
+    search.point = lambda x: None
     assert search.idle() is None
     search.ask = lambda questions: [None for _ in questions]
     assert search.idle() is None

@@ -15,7 +15,7 @@ from model.outcome import Outcome
 from model.price_hull import hour_loads, whole
 from model.program import compile_model
 from model.schemes import build
-from model.solvers import METHODS, auto, binaries, hourly, price_regions, pyomo_door, solve
+from model.solvers import METHODS, auto, binaries, follower, price_regions, pyomo_door, solve
 from model.solvers.binaries import round_by_direction, settle
 from model.solvers.follower import Follower
 from model.solvers.hour_market import HourMarket
@@ -160,8 +160,7 @@ def test_a_search_whose_points_are_all_refused_keeps_its_first_point_and_a_valid
 def test_an_answer_that_breaks_a_row_is_refused(congested, monkeypatch):
     """With no violation allowed at all, the search keeps its first point and its bound stays valid."""
     problem, program, first = congested
-    for module in (auto, hourly):
-        monkeypatch.setattr(module, "SOUND", -1.0)
+    monkeypatch.setattr(follower, "SOUND", -1.0)
     found = solve(problem, program, "auto", 1e-6, 60.0)
     assert program.objective(found.x) == pytest.approx(program.objective(first.x))
     monkeypatch.undo()

@@ -22,10 +22,10 @@ from model.problem import Problem
 from model.program import Array, Program
 from model.solvers import decomposed
 from model.solvers.binaries import leader_binaries, round_by_direction, settle
-from model.solvers.follower import SOUND, Follower
+from model.solvers.follower import Follower
 from model.solvers.hourly import HourlySearch
 from model.solvers.outer_approximation import branch
-from model.solvers.price_regions import Search, applies
+from model.solvers.price_regions import Search
 from model.solvers.relaxation import follow_ray, solve_relaxation
 from model.solvers.workers import asking
 
@@ -54,19 +54,12 @@ def solve(
     value = program.objective(outcome.x)
     if value - outcome.parts[0].bound <= gap * max(abs(value), 1.0):
         return outcome
-    if not applies(problem):
+    if not problem.prices_by_hour:
         # A mode that HiGHS cannot branch on keeps the outcome as it is.
         branches = not len(program.sos1) and not program.bilinear
         return on_complementarities(program, outcome, gap, ended, progress) if branches else outcome
     progress("price regions")
-    follower = Follower(problem, program)
-
-    def point(x: Array) -> Array | None:
-        answer = follower(x)
-        if answer is None or program.violation(answer) > SOUND:
-            return None
-        return answer
-
+    point = Follower(problem, program).sound
     if by_hour.applies(problem):
         search = HourlySearch(problem, program, progress, whole=True)
         with asking(search.programs, problem.instance.n_adns, progress) as search.ask:
@@ -116,7 +109,9 @@ def welfare(
     ended = started + time_limit_s
     progress("binaries")
     x = settle(program, relaxed, relaxation.x, ended)
-    outcome = _branched(program, relaxed, relaxation.x, x, outcome, gap, ended, progress, applies(problem))
+    outcome = _branched(
+        program, relaxed, relaxation.x, x, outcome, gap, ended, progress, problem.prices_by_hour
+    )
     if outcome.x is None:
         return outcome
     progress("follower")

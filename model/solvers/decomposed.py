@@ -12,7 +12,6 @@ from model.data import InputError
 from model.outcome import Outcome
 from model.problem import Problem
 from model.program import Program
-from model.solvers import price_regions
 from model.solvers.hourly import HourlySearch
 from model.solvers.workers import asking
 
@@ -31,7 +30,7 @@ def solve(
     the default method: there is nothing to take it apart from.
     """
     ended = time.monotonic() + time_limit_s
-    if not price_regions.applies(problem):
+    if not problem.prices_by_hour:
         raise InputError("method", "decomposed", "settlement lmp and no ramps for this method; else auto")
     if not by_hour.applies(problem):
         from model.solvers import auto  # which needs this module

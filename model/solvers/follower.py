@@ -72,6 +72,11 @@ class Follower:
         x[self.multipliers] = dual.x
         return self.complete(program, x)
 
+    def sound(self, x: Array) -> Array | None:
+        """The same, and None too where the point misses a row or a cone by more than ``SOUND``."""
+        answer = self(x)
+        return None if answer is None or self.program.violation(answer) > SOUND else answer
+
 
 def _rows(program: Program, names: list[str]) -> Array:
     found = [program.rows[name] for name in names if name in program.rows]

@@ -7,11 +7,11 @@ method's point, because HiGHS alone finds none for a single ADN in minutes.
 import time
 from collections.abc import Callable
 
-from model.data import InputError
 from model.outcome import Outcome
 from model.problem import Problem
 from model.program import Program
 from model.solvers import auto
+from model.solvers.linear import refuse_products
 
 
 def available() -> str | None:
@@ -23,8 +23,7 @@ def solve(
     problem: Problem, program: Program, gap: float, time_limit_s: float, progress: Callable[[str], None]
 ) -> Outcome:
     """Branch on the whole single-level program, starting from the default method's point."""
-    if len(program.sos1) or program.bilinear:
-        raise InputError("mode", problem.mode, "big_m with method highs: HiGHS has neither SOS1 nor products")
+    refuse_products(problem, program, "highs")
     ended = time.monotonic() + time_limit_s
     start = auto.welfare(problem, program, gap, time_limit_s, progress)
     if start.x is None:

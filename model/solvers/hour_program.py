@@ -37,14 +37,13 @@ class Question:
 
 @dataclass(frozen=True)
 class Answer:
-    """Values of the block's own columns, the load, cost in $ with moves at their penalty, what the moves are,
-    and the duals of the block's rows and cone rows.
+    """Values of the block's own columns, the load, cost in $ with moves at their penalty, and the duals of
+    the block's rows and cone rows.
     """
 
     x: Array
     load: Array
     value: float
-    moved: float
     row_duals: Array
     cone_duals: Array
 
@@ -114,7 +113,6 @@ class Hour:
             x=found.x[:inflow],
             load=found.x[load],
             value=float(c @ found.x),
-            moved=float(np.abs(found.x[n:]).sum()),
             row_duals=found.row_duals[: len(p.row_lower)],
             cone_duals=found.cone_duals,
         )

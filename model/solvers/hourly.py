@@ -23,7 +23,7 @@ from model.outcome import Bounded, Outcome
 from model.price_hull import Hull, Leaf, chebyshev, hull, whole
 from model.problem import Problem
 from model.program import Array, Program
-from model.solvers.follower import SOUND, Follower
+from model.solvers.follower import Follower
 from model.solvers.hour_points import Points
 from model.solvers.hour_program import Question, hours_of
 from model.solvers.linear import linear_solver, run
@@ -31,9 +31,9 @@ from model.solvers.price_regions import SHARE, Allowed, Fixed, Known, Search, St
 from model.solvers.relaxation import RelaxationResult, solve_relaxation
 from model.solvers.workers import Ask
 
-# The first questions to every hour: shares of the batteries' largest inflow, multiples of its price. A cut
-# holds the load in place only between the prices at which cuts were taken.
-INFLOWS, PRICES = (0.0,), (0.0, 2.0)
+# The first questions to every hour: multiples of its price. A cut holds the load in place only between the
+# prices at which cuts were taken.
+PRICES = 0.0, 2.0
 # Cuts that a node's point misses by less than this part of the gap asked for do not call for another round,
 # nor do STUCK rounds that raised its bound by no more; first roughly, so that there is a point soon.
 FINE = 0.5, 0.1
@@ -64,6 +64,7 @@ class HourlySearch(Search):
     def __init__(self, problem: Problem, program: Program, progress: Callable[[str], None], whole: bool):
         self.problem, self.whole = problem, whole
         self.follower = Follower(problem, program)
+        self.point = self.follower.sound
         self.prepare(problem, program, progress)
         self.asked: dict[tuple[int, int], tuple[Question, Leaf]] = {}
         self.fine = FINE[0]
@@ -84,11 +85,6 @@ class HourlySearch(Search):
         self.sides = np.zeros(0)
         self.coefficients = csr_array((0, len(self.relaxed.c)))
         self._renew()
-
-    def point(self, x: Array) -> Array | None:  # type: ignore[override]
-        """A leaders' point with the follower's answer; None where that is not sound."""
-        answer = self.follower(x)
-        return None if answer is None or self.program.violation(answer) > SOUND else answer
 
     def idle(self) -> Outcome | None:
         """A beginning without a bound: nobody uses a battery; what the hours do then at native prices."""
@@ -176,13 +172,7 @@ class HourlySearch(Search):
             load = hour.load(self.best.x)
             self._split(t, self.trees[t][0], load) or self._at_centre(t, self.trees[t][0])
             lam = next((leaf.region.lam for leaf in self.trees[t] if leaf.region), np.zeros(hosts))
-            part = self.programs[t].program
-            least, most = part.lower[-hosts - 1], part.upper[-hosts - 1]
-            for share in INFLOWS:
-                inflow = share * (most if share > 0 else -least)
-                questions += [
-                    Question(t, self.reference[:, t], inflow, price * lam, *nowhere) for price in PRICES
-                ]
+            questions += [Question(t, self.reference[:, t], 0.0, price * lam, *nowhere) for price in PRICES]
         self._put(questions)
 
     def _put(self, questions: list[Question]) -> None:

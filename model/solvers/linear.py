@@ -6,7 +6,9 @@ import highspy
 import numpy as np
 from scipy.sparse import csr_array
 
-from model.program import Array
+from model.data import InputError
+from model.problem import Problem
+from model.program import Array, Program
 
 STATUSES = {
     highspy.HighsModelStatus.kOptimal: "solved",
@@ -50,6 +52,13 @@ def linear_solver(
     highs.silent()
     highs.passModel(lp)
     return highs
+
+
+def refuse_products(problem: Problem, program: Program, method: str) -> None:
+    """Raises InputError for a mode whose program HiGHS cannot take."""
+    if len(program.sos1) or program.bilinear:
+        allowed = f"big_m with method {method}: HiGHS has neither SOS1 nor products"
+        raise InputError("mode", problem.mode, allowed)
 
 
 def run(highs: highspy.Highs, time_limit_s: float = np.inf) -> LinearResult:

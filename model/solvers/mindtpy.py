@@ -18,10 +18,10 @@ from pyomo.contrib.mindtpy.util import get_main_elapsed_time
 from pyomo.opt import TerminationCondition
 from pyomo.repn import generate_standard_repn
 
-from model.data import InputError
 from model.outcome import Outcome
 from model.problem import Problem
 from model.program import Program
+from model.solvers.linear import refuse_products
 from model.solvers.pyomo_door import polished
 
 CONE_TOLERANCE = 1e-7  # of the cones as stated here, so that none misses 1e-6 as the certificate states them
@@ -38,10 +38,7 @@ def solve(
     problem: Problem, program: Program, gap: float, time_limit_s: float, progress: Callable[[str], None]
 ) -> Outcome:
     """Rounds of HiGHS on the planes so far; a point comes with the last round only."""
-    if len(program.sos1) or program.bilinear:
-        raise InputError(
-            "mode", problem.mode, "big_m with method mindtpy: HiGHS has neither SOS1 nor products"
-        )
+    refuse_products(problem, program, "mindtpy")
     solver = CuttingPlanes(progress)
     with _convex_cones(problem.m):
         solver.solve(

@@ -7,10 +7,10 @@ relaxation gives the first planes, and the bound until HiGHS has a better one, b
 import time
 from collections.abc import Callable
 
-from model.data import InputError
 from model.outcome import Outcome
 from model.problem import Problem
 from model.program import Program
+from model.solvers.linear import refuse_products
 from model.solvers.outer_approximation import branch
 from model.solvers.relaxation import solve_relaxation
 
@@ -24,8 +24,7 @@ def solve(
     problem: Problem, program: Program, gap: float, time_limit_s: float, progress: Callable[[str], None]
 ) -> Outcome:
     """Branch on every binary of the program from nothing but the relaxation's planes."""
-    if len(program.sos1) or program.bilinear:
-        raise InputError("mode", problem.mode, "big_m with method naive: HiGHS has neither SOS1 nor products")
+    refuse_products(problem, program, "naive")
     ended = time.monotonic() + time_limit_s
     progress("conic relaxation")
     relaxation = solve_relaxation(program.relaxed(), time_limit_s)

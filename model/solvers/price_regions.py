@@ -42,11 +42,6 @@ Known = dict[int, tuple[Region, ...]]
 Fixed = dict[int, float]
 
 
-def applies(problem: Problem) -> bool:
-    """True where the hours of the follower are apart and its prices matter to the leaders."""
-    return problem.coupling == "prices" and problem.m.follower.find_component("ramp_limit") is None
-
-
 @dataclass
 class State:
     """The best point and its objective."""
