@@ -37,13 +37,14 @@ class Question:
 
 @dataclass(frozen=True)
 class Answer:
-    """Values of the block's own columns, the load, cost in $ with moves at their penalty, and the duals of
-    the block's rows and cone rows.
+    """Values of the block's own columns, the load, cost in $ with moves at their penalty, what the moves are
+    (without any the answer is exact), and the duals of the block's rows and cone rows.
     """
 
     x: Array
     load: Array
     value: float
+    moved: float
     row_duals: Array
     cone_duals: Array
 
@@ -113,6 +114,7 @@ class Hour:
             x=found.x[:inflow],
             load=found.x[load],
             value=float(c @ found.x),
+            moved=float(np.abs(found.x[n:]).sum()),
             row_duals=found.row_duals[: len(p.row_lower)],
             cone_duals=found.cone_duals,
         )
