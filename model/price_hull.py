@@ -11,7 +11,6 @@ For one hour the disjunction "L lies in one leaf" is written by disaggregation (
 every leaf has its share ``z`` and its part of the load. All in per unit and $.
 """
 
-from collections import Counter
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -205,17 +204,12 @@ class Hull:
     """A program with the disjunctions of some hours, and the columns of each leaf's share and of its load
     as seen from ``directions``: (leaf, direction). ``joined``: of hours with cuts, each leaf's part of the
     cuts' columns: (leaf, column).
-
-    ``names`` of the columns and of the rows that the disjunctions added stay with them from one program to
-    the
-    next: an hour, what it is, and for what belongs to a leaf its identity.
     """
 
     program: Program
     shares: dict[int, Array]
     loads: dict[int, Array]
     directions: dict[int, Array]
-    names: tuple[list[tuple], list[tuple]] = ([], [])
     joined: dict[int, Array] = field(default_factory=dict)
 
     def with_fixed(self, values: dict[int, float]) -> "Hull":
@@ -242,21 +236,15 @@ def hull(
         hour = hours[t]
         c -= hour.cost - hour.native
         most = hour.price_cap * float(np.abs(hour.box).max(axis=1).sum())
-        rows.name = (t,)
         payment = rows.columns([-most], [most], [1.0])[0]
         spent = np.flatnonzero(hour.cost)
         rows.add([payment, *spent], [1.0, *-hour.cost[spent]], -hour.native_cost, np.inf)
         view = _view(hour, [*leaves], known[t])
         z = rows.columns(np.zeros(len(leaves)), np.ones(len(leaves)))
         low, high = np.minimum(view.box[:, 0], 0), np.maximum(view.box[:, 1], 0)
-        of_leaf = []
-        for leaf in leaves:
-            rows.name = (t, id(leaf))
-            of_leaf.append(rows.columns(low, high))
-        parts = np.array(of_leaf)
+        parts = np.array([rows.columns(low, high) for _ in leaves])
         total_columns, total_values = [payment], [1.0]
         for leaf, share, part in zip(leaves, z, parts, strict=True):
-            rows.name = (t, id(leaf))
             for b, (least, greatest) in enumerate(view.box):
                 rows.add([part[b], share], [1.0, -greatest], -np.inf, 0.0)
                 rows.add([part[b], share], [1.0, -least], 0.0, np.inf)
@@ -280,9 +268,7 @@ def hull(
                     np.inf,
                 )
         if hour.cuts is not None:
-            of_cut = _state_cuts(rows, relaxed, hour.cuts, view, t, leaves, z, parts)
-            joined[t] = of_cut
-        rows.name = (t, "all")
+            joined[t] = _state_cuts(rows, relaxed, hour.cuts, view, z, parts)
         rows.add(total_columns, total_values, 0.0, np.inf)
         rows.add(z, np.ones(len(z)), 1.0, 1.0)
         for b, direction in enumerate(view.directions):
@@ -291,7 +277,7 @@ def hull(
             weight = np.concatenate([np.full(len(hour.boundary[i]), direction[i]) for i in at])
             rows.add([*parts[:, b], *own], [*np.ones(len(leaves)), *-weight], 0.0, 0.0)
         shares[t], loads[t], directions[t] = z, parts, view.directions
-    return Hull(rows.attached_to(replace(relaxed, c=c)), shares, loads, directions, rows.names, joined)
+    return Hull(rows.attached_to(replace(relaxed, c=c)), shares, loads, directions, joined)
 
 
 def _state_cuts(
@@ -299,8 +285,6 @@ def _state_cuts(
     program: Program,
     cuts: HourCuts,
     view: _View,
-    t: int,
-    leaves: tuple[Leaf, ...],
     shares: Array,
     parts: Array,
 ) -> Array:
@@ -310,8 +294,7 @@ def _state_cuts(
     on_loads = np.array([in_view for in_view, _ in seen]).reshape(len(seen), parts.shape[1])
     sides = cuts.sides - np.array([error for _, error in seen])
     found = []
-    for leaf, share, part in zip(leaves, shares, parts, strict=True):
-        rows.name = (t, id(leaf), "cuts")
+    for share, part in zip(shares, parts, strict=True):
         own = rows.columns(np.minimum(low, 0.0), np.maximum(high, 0.0))
         for column, least, most in zip(own, low, high, strict=True):
             rows.add([column, share], [1.0, -most], -np.inf, 0.0)
@@ -320,7 +303,6 @@ def _state_cuts(
         for on_own, on_part, side in zip(cuts.on_joined, on_loads, sides, strict=True):
             rows.add(columns, [*on_own, *on_part, -side], 0.0, np.inf)
         found.append(own)
-    rows.name = (t, "joined")
     for column, own in zip(cuts.joined, np.array(found).T, strict=True):
         rows.add([column, *own], [-1.0, *np.ones(len(own))], 0.0, 0.0)
     return np.array(found)
@@ -337,21 +319,11 @@ class _Rows:
         self.entries: tuple[list[int], list[int], list[float]] = ([], [], [])
         self.row_lower: list[float] = []
         self.row_upper: list[float] = []
-        self.name: tuple = ()
-        self.names: tuple[list[tuple], list[tuple]] = ([], [])
-        self.named: Counter[tuple] = Counter()
-
-    def _named(self, kind: int, n: int) -> None:
-        """Name n more columns (kind 0) or rows (kind 1) of what is at hand."""
-        key = (kind, *self.name)
-        self.names[kind].extend((*self.name, self.named[key] + k) for k in range(n))
-        self.named[key] += n
 
     def columns(
         self, lower: Array | list[float], upper: Array | list[float], cost: list[float] | None = None
     ) -> Array:
         numbers = np.arange(self.next, self.next + len(lower))
-        self._named(0, len(lower))
         self.next += len(lower)
         self.lower.extend(lower)
         self.upper.extend(upper)
@@ -361,7 +333,6 @@ class _Rows:
     def add(
         self, columns: Array | list[int], values: Array | list[float], lower: float, upper: float
     ) -> None:
-        self._named(1, 1)
         row = len(self.row_lower)
         self.entries[0].extend([row] * len(columns))
         self.entries[1].extend(columns)

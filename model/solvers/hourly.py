@@ -209,9 +209,6 @@ class HourlySearch(Search):
 
     # Nodes.
 
-    def _own(self, fixed: Fixed) -> Fixed:
-        return {}
-
     def _solve(self, node: Hull, time_limit_s: float) -> RelaxationResult:
         p = node.program
         highs = linear_solver(p.c, p.A, p.row_lower, p.row_upper, p.lower, p.upper)

@@ -135,7 +135,7 @@ class Search:
         for _ in range(self.rounds):
             chosen = {t: self._leaves(t, allowed) for t in self.trees}
             known = {t: tuple(leaf.region for leaf in self.trees[t] if leaf.region) for t in self.trees}
-            node = hull(self.relaxed, self.node_hours, chosen, known).with_fixed(self._own(fixed))
+            node = hull(self.relaxed, self.node_hours, chosen, known).with_fixed(fixed)
             program = node.program
             result = self._solve(node, max(ended - time.monotonic(), 0.1))
             self.nodes += 1
@@ -146,7 +146,7 @@ class Search:
                 part = Bounded(chosen, known, *duals, bound, fixed, self.n_cuts)
             if result.status == "infeasible" or self._within(part.bound, gap):
                 return part, []
-            if not self._explore(node, chosen, result.x) and not self._refine(result, ended):
+            if not self._explore(node, chosen, result.x):
                 candidate = self._candidate(node, chosen, known, fixed, result.x, ended)
                 if candidate is None:
                     break
@@ -177,14 +177,6 @@ class Search:
 
     def _solve(self, node: Hull, time_limit_s: float) -> RelaxationResult:
         return solve_relaxation(node.program, time_limit_s)
-
-    def _own(self, fixed: Fixed) -> Fixed:
-        """The fixed binaries in terms of the nodes' columns."""
-        return fixed
-
-    def _refine(self, result: RelaxationResult, ended: float) -> bool:
-        """Make the nodes' programs tighter at a point; true if they are."""
-        return False
 
     def _conflict(self, x: Array) -> int | None:
         """A binary whose two sides both have power at a node's point."""
@@ -234,16 +226,12 @@ class Search:
 
     def _activate(self, x: Array) -> bool:
         """Give a tree to every hour in which the point pays rent and that has none yet."""
-        rents = {t: hour.native_cost - float(hour.native @ x) for t, hour in self.hours.items()}
-        return self._plant(rents, {t: hour.load(x) for t, hour in self.hours.items()})
-
-    def _plant(self, rents: dict[int, float], loads: dict[int, Array]) -> bool:
-        """Give a tree to every hour without one that pays rent at its load; true if one was explored."""
         fresh = False
         for t, hour in self.hours.items():
-            if t not in self.trees and rents[t] > RENT:
+            rent = hour.native_cost - float(hour.native @ x)
+            if t not in self.trees and rent > RENT:
                 self.trees[t] = [whole(hour)]
-                fresh |= self._split(t, self.trees[t][0], loads[t])
+                fresh |= self._split(t, self.trees[t][0], hour.load(x))
         return fresh
 
     def _explore(self, node: Hull, chosen: Allowed, x: Array) -> bool:
