@@ -36,7 +36,7 @@ class Outcome:
     the ADNs, each with the dual vector from which the certificate recomputes a bound; one without chosen
     leaves is the relaxation itself; empty where the solver gives no dual vector. ``trees``: the leaves by
     hour that the parts refer to or that were split off theirs. ``cuts``: where there are any, the parts'
-    programs are those of ``model.hour_blocks`` in place of the relaxation. ``nodes``: branch-and-bound nodes.
+    programs are those of ``model.by_hour`` in place of the relaxation. ``nodes``: branch-and-bound nodes.
     """
 
     status: str
