@@ -141,6 +141,27 @@ def test_hours_left_out_are_refused_whatever_the_dual_vectors(apart):
     assert bound_of(apart, parts=with_own_duals(apart, [every], outcome.trees)) is not None
 
 
+def test_an_hour_that_there_is_not_proves_nothing(apart):
+    """Neither with the parts nor without: the other hours do not stand in for it."""
+    *_, outcome = apart
+    (leaves, *_), T = outcome.trees.values(), len(outcome.trees)
+    for hour in (T, -1):
+        parts = changed_parts(
+            outcome,
+            chosen=outcome.parts[0].chosen | {hour: leaves},
+            known=outcome.parts[0].known | {hour: ()},
+        )
+        assert bound_of(apart, parts=parts, trees=outcome.trees | {hour: leaves}) is None
+
+
+def test_a_solvers_word_stands_where_cuts_prove_nothing(apart):
+    problem, program, outcome = apart
+    word = program.objective(outcome.x) - 1.0
+    cuts = replace(outcome.cuts, block=outcome.cuts.block - 100)
+    found = certify(problem, program, replace(outcome, cuts=cuts, bound=word), 1e-4)
+    assert (found.bound, found.bound_by) == (word, "solver")
+
+
 def test_binaries_are_not_fixed_where_no_program_holds_them(apart):
     _, program, outcome = apart
     column = int(np.flatnonzero(program.integer)[0])
