@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import brute_force
 import distributed
@@ -207,7 +208,7 @@ def test_a_point_near_any_schedule_is_sound_and_no_dearer(search, seed):
         )
     prices = native_prices(search)
     first = points._look(points.one_way(start), prices)
-    schedule, found = points.near(everywhere(search), prices, start, 1e-4, math.inf)
+    schedule, found = points.near(everywhere(search), prices, start, -math.inf, 1e-4, math.inf)
     assert_sound(search, schedule, found)
     last = points._look(schedule, prices)
     assert last.values.sum() <= first.values.sum() + 1e-6 * abs(first.values.sum())
@@ -225,12 +226,60 @@ def test_one_way_keeps_what_is_stored(search):
     assert stored[0] == pytest.approx(stored[1])
 
 
+def test_a_schedule_that_is_cheap_enough_is_kept():
+    problem, program = compiled(TOYS["congested"])
+    search = apart(problem, program, whole=False)
+    points, prices, leaves = search.points, native_prices(search), everywhere(search)
+    start = np.zeros(points.flows.shape)
+    cost = points._look(start, prices).values.sum()
+    better, _ = points.near(leaves, prices, start, -math.inf, 1e-4, math.inf)
+    assert points._look(better, prices).values.sum() < cost - 1e-3 * abs(cost)
+    kept, found = points.near(leaves, prices, start, cost + 1e-6 * abs(cost), 1e-4, math.inf)
+    assert (kept == start).all()
+    assert_sound(search, kept, found)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_nearest_schedule_is_one_that_levels_allow(search, seed):
+    """From flows at random, which levels forbid."""
+    points, rng = search.points, np.random.default_rng(seed)
+    most = search.program.upper[points.flows]
+    wish = rng.random(most.shape) * most
+    answers = [SimpleNamespace(x=np.zeros(points.number.max() + 1)) for _ in search.hours]
+    for t, answer in enumerate(answers):
+        answer.x[points.number[points.flows[:, :, t]]] = wish[:, :, t]
+    found = points.stored(answers, np.full(most.shape, math.nan))
+    inflow = (points.stores * found).sum(axis=0)
+    assert inflow.sum(axis=1) == pytest.approx(0.0, abs=1e-7)
+    assert (found >= 0).all() and (found <= most).all() and (np.minimum(*found) == 0).all()
+    levels = np.cumsum(inflow, axis=1)
+    room = (search.program.upper - search.program.lower)[points.levels]
+    assert (np.ptp(levels, axis=1) <= room.min(axis=1, initial=math.inf) + 1e-7).all()
+    # What levels allow is left as it is.
+    for t, answer in enumerate(answers):
+        answer.x[points.number[points.flows[:, :, t]]] = found[:, :, t]
+    assert points.stored(answers, np.full(most.shape, math.nan)) == pytest.approx(found, abs=1e-7)
+    # No schedule between it and rest is nearer.
+    net = (points.stores * wish).sum(axis=0)
+
+    def distance(stored):
+        moved = stored - net
+        return np.abs(moved).sum() + np.abs(moved.sum(axis=0)).sum()
+
+    for part in rng.random(5):
+        other = part * inflow
+        assert distance(inflow) <= distance(other) + 1e-7
+    assert distance(inflow) <= distance(0 * net) + 1e-7
+
+
 def test_loads_lie_in_the_leaves_that_are_asked_for():
     """Every hour's load a little lower or higher than it would be, as far as batteries can move it."""
     problem, program = compiled(TOYS["congested"])
     search = apart(problem, program, whole=False)
     points, prices = search.points, native_prices(search)
-    schedule, found = points.near(everywhere(search), prices, np.zeros(points.flows.shape), 1e-4, math.inf)
+    schedule, found = points.near(
+        everywhere(search), prices, np.zeros(points.flows.shape), -math.inf, 1e-4, math.inf
+    )
     usual = hour_load(search, found)
     hosts = len(usual[0])
     assert points._outside(points._look(schedule, prices), everywhere(search)) == 0.0
@@ -241,7 +290,7 @@ def test_loads_lie_in_the_leaves_that_are_asked_for():
             for t, side in ((0, sign), (1, -sign))
         ]
         for start in (schedule, np.zeros(points.flows.shape)):
-            own, moved = points.near(leaves, prices, start, 1e-4, math.inf)
+            own, moved = points.near(leaves, prices, start, -math.inf, 1e-4, math.inf)
             answer = assert_sound(search, own, moved)
             for leaf, load in zip(leaves, hour_load(search, answer), strict=True):
                 assert (leaf.G @ load <= leaf.h + 1e-7).all()
@@ -284,16 +333,16 @@ def test_no_point_without_the_hours_answers():
         points.ask = ask
 
     silent_after(0)
-    schedule, found = points.near(leaves, prices, start, 1e-4, math.inf)
+    schedule, found = points.near(leaves, prices, start, -math.inf, 1e-4, math.inf)
     assert found is None and schedule is start
     silent_after(1)  # the schedule it began with stands
-    schedule, found = points.near(leaves, prices, start, 1e-4, math.inf)
+    schedule, found = points.near(leaves, prices, start, -math.inf, 1e-4, math.inf)
     assert (schedule == start).all()
     if found is not None:
         assert_sound(search, schedule, found)
     points.ask = right
     # No time for another schedule: the point is that of the first one.
-    schedule, found = points.near(leaves, prices, start, 1e-4, -math.inf)
+    schedule, found = points.near(leaves, prices, start, -math.inf, 1e-4, -math.inf)
     assert (schedule == start).all()
     assert_sound(search, schedule, found)
 
@@ -361,7 +410,7 @@ def cluster():
 
 def questions_of(search):
     """As a search puts them: inflow held and free, prices, a leaf's limits, columns held."""
-    asked = [question for question, _ in search.asked.values()]
+    asked = search.questions[-24:]
     hosts, K = len(search.hours[0].box), len(search.points.levels)
     nowhere = np.zeros((0, hosts)), np.zeros(0)
     for t in search.hours:

@@ -4,6 +4,7 @@ A point of the relaxation is carried over by hand, from what the compiled progra
 """
 
 import functools
+import math
 import time
 from dataclasses import replace
 from types import SimpleNamespace
@@ -450,6 +451,44 @@ def test_an_hour_that_cannot_be_solved_gives_no_cut(monkeypatch):
     assert certificate.status == "gap_limit" and certificate.bound <= certificate.objective
 
 
+def test_questions_not_put_would_hardly_have_been_missed(monkeypatch):
+    """Put all the same: what joins two answers is no less than the hour's cost between them."""
+    problem, program = compiled(instance(2, 0, hours=24))
+    search, told = apart(problem, program, whole=False), []
+    most_short = search._most_short
+
+    def asked_too(node, use):
+        most = most_short(node, use)
+        if math.isfinite(most):
+            answer = search.ask([search._question(node, use)])[0]
+            price = np.linalg.lstsq(node.directions[use.hour].T, use.leaf.region.lam, rcond=None)[0]
+            assert answer.value - use.cost - price @ use.seen <= most + 1e-5 * abs(answer.value)
+            told.append(most)
+        return most
+
+    monkeypatch.setattr(search, "_most_short", asked_too)
+    outcome = search.solve(search.idle(), 1e-3, math.inf)
+    each = search.fine * 1e-3 * search.best.value / 24
+    assert min(told) < each < max(told)
+    assert certify(problem, program, outcome, 1e-3).status == "certified"
+
+
+def test_the_cuts_that_held_the_last_point_are_enough_to_hold_it():
+    problem, program = compiled(instance(2, 0, hours=6))
+    search = apart(problem, program, whole=False)
+    search.solve(search.idle(), 1e-3, math.inf)
+    reference, n_cuts, bound = search.reference, search.n_cuts, search.bounds[-1]
+    search._again(reference)
+    assert len(search.tight) == search.n_cuts == len(search.questions) < n_cuts
+    part, _ = search._process(replace(search.first.parts[0], bound=-math.inf), {}, {}, 1e-3, -math.inf)
+    assert part.bound >= bound - search.fine * 1e-3 * search.best.value
+    # Of another reference they hold it nearly as well.
+    search._again(reference + 1e-2)
+    assert all((q.worth == reference[:, q.hour] + 1e-2).all() for q in search.questions)
+    part, _ = search._process(replace(search.first.parts[0], bound=-math.inf), {}, {}, 1e-3, -math.inf)
+    assert part.bound >= bound - 1e-2 * search.best.value
+
+
 # The bound, by the certificate, against the enumerated optimum.
 
 
@@ -601,7 +640,7 @@ def test_time_that_ends_at_once_or_between_rounds_leaves_a_point_and_a_bound(mon
     put = search._put
     ended, seen = ending(monkeypatch, looks)
     # No cut is asked for after the time.
-    monkeypatch.setattr(search, "_put", lambda questions: (asked.append(len(seen)), put(questions)))
+    monkeypatch.setattr(search, "_put", lambda questions: (asked.append(len(seen)), put(questions))[1])
     outcome = search.solve(first, 1e-7, ended)
     assert max(asked, default=0) <= looks
     found = certify(problem, program, outcome, 1e-7)

@@ -87,16 +87,66 @@ class Points:
     def idle(self, prices: list[Array]) -> Array | None:
         """What the hours do with batteries at rest, as a point without the follower."""
         seen = self._look(np.zeros(self.flows.shape), prices)
-        return None if seen is None else self._settled(seen, prices)
+        if seen is None:
+            return None
+        anywhere = Leaf(np.zeros((0, len(prices[0]))), np.zeros(0))
+        self._proposal([seen], seen, 1.0, [anywhere] * len(prices))
+        return self._settled(seen, prices)
 
     def one_way(self, schedule: Array) -> Array:
         """Each battery's schedule with the same stored, but never charging and discharging at once."""
         return np.maximum((self.stores * schedule).sum(axis=0) / self.stores, 0.0)
 
+    def stored(self, answers: list[Answer], otherwise: Array) -> Array:
+        """The schedule nearest to what the hours answered, each by itself, that the batteries' levels allow.
+
+        Nearest in the sum of all changes to what is stored, of every battery and of all together.
+        """
+        _, K, T = self.flows.shape
+        n = K * T
+        wish = np.stack([answer.x[self.number[self.flows[:, :, t]]] for t, answer in enumerate(answers)], 2)
+        net = (self.stores * wish).sum(axis=0)
+        most = self.stores * self.program.upper[self.flows]
+        step, eye, hours = self._rise(), eye_array(n, format="csr"), eye_array(T, format="csr")
+        together = csr_array((np.ones(n), (np.tile(np.arange(T), K), np.arange(n))), shape=(T, n))
+        told = np.concatenate([net.ravel(), net.sum(axis=0)])
+        # Columns: levels, what is stored more and less, and the same of the sum.
+        found = solve_linear(
+            np.concatenate([np.zeros(n), np.ones(2 * n + 2 * T)]),
+            block_array(
+                [[step, -eye, eye, None, None], [together @ step, None, None, -hours, hours]], format="csr"
+            ),
+            told,
+            told,
+            np.concatenate([self.program.lower[self.levels].ravel(), np.zeros(2 * n + 2 * T)]),
+            np.concatenate(
+                [
+                    self.program.upper[self.levels].ravel(),
+                    np.maximum(most[0] - net, 0.0).ravel(),
+                    np.maximum(net - most[1], 0.0).ravel(),
+                    np.full(2 * T, np.inf),
+                ]
+            ),
+        )
+        if found.x is None:
+            return otherwise
+        stored = (step @ found.x[:n]).reshape(K, T)
+        return np.clip(stored / self.stores, 0.0, self.program.upper[self.flows])
+
+    def _rise(self) -> csr_array:
+        """By how much levels rise, of all levels; the day is a cycle."""
+        n = self.levels.size
+        back = np.roll(np.arange(n).reshape(self.levels.shape), 1, axis=1)
+        before = csr_array((np.ones(n), (np.arange(n), back.ravel())), shape=(n, n))
+        return eye_array(n, format="csr") - before
+
     def near(
-        self, leaves: list[Leaf], prices: list[Array], start: Array, gap: float, ended: float
+        self, leaves: list[Leaf], prices: list[Array], start: Array, enough: float, gap: float, ended: float
     ) -> tuple[Array, Array | None]:
-        """A good schedule near another one, with every load in its leaf, and the point it gives, if any."""
+        """A good schedule near another one, with every load in its leaf, and the point it gives, if any.
+
+        No better one is looked for than of cost ``enough`` ($), nor for a small part of ``gap``.
+        """
         best = self._look(self.one_way(start), prices)
         if best is None:
             return start, None
@@ -107,7 +157,11 @@ class Points:
             proposal, hoped = self._proposal(seen, best, reach, leaves)
             value, outside = float(best.values.sum()), self._outside(best, leaves)
             promised = value + dear * outside - hoped
-            if promised <= PROMISE * gap * max(abs(value), 1.0) or time.monotonic() >= ended:
+            if (
+                value <= enough
+                or promised <= PROMISE * gap * max(abs(value), 1.0)
+                or time.monotonic() >= ended
+            ):
                 break
             now = None if proposal is None else self._look(proposal, prices)
             if now is None:
@@ -172,10 +226,7 @@ class Points:
         """The best schedule by the tangents within reach of the best one, and what it promises."""
         _, K, T = best.schedule.shape
         n = K * T
-        eye = eye_array(n, format="csr")
         at = np.arange(2 * n).reshape(2, K, T)
-        back = np.arange(n).reshape(K, T)
-        before = csr_array((np.ones(n), (back.ravel(), np.roll(back, 1, axis=1).ravel())), shape=(n, n))
         stores = csr_array(
             (self.stores.ravel(), (np.tile(np.arange(n), 2), np.arange(2 * n))), shape=(n, 2 * n)
         )
@@ -201,7 +252,7 @@ class Points:
         dear = 1e2 * max(float(np.abs(best.slopes).max(initial=0.0)), 1.0)
         # Columns: charge and discharge, levels, the hours' costs, and by what leaves are missed.
         blocks = [
-            [-stores, eye - before, None, csr_array((n, m))],
+            [-stores, self._rise(), None, csr_array((n, m))],
             [either, None, None, None],
             [tangents, None, of_hour, None],
             [_rows(limits, 2 * n), None, None, -eye_array(m)],

@@ -11,7 +11,7 @@ the batteries anew.
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.sparse import csr_array, vstack
@@ -25,7 +25,7 @@ from model.problem import Problem
 from model.program import Array, Program
 from model.solvers.follower import Follower
 from model.solvers.hour_points import Points
-from model.solvers.hour_program import Question, hours_of
+from model.solvers.hour_program import Answer, Question, hours_of
 from model.solvers.linear import linear_solver, run
 from model.solvers.price_regions import SHARE, Allowed, Fixed, Known, Search, State
 from model.solvers.relaxation import RelaxationResult, solve_relaxation
@@ -49,6 +49,20 @@ EXPLORED = 0.1
 PICKING_S = 10.0
 
 
+@dataclass(frozen=True, eq=False)
+class Use:
+    """What a point of the master uses of a leaf: its share, and per share the load as seen from the node's
+    directions, the batteries' inflow in sum and the hour's cost.
+    """
+
+    hour: int
+    leaf: Leaf
+    share: float
+    seen: Array
+    inflow: float
+    cost: float
+
+
 class HourlySearch(Search):
     """The search over price regions with the master program in place of the relaxation.
 
@@ -66,7 +80,7 @@ class HourlySearch(Search):
         self.follower = Follower(problem, program)
         self.point = self.follower.sound
         self.prepare(problem, program, progress)
-        self.asked: dict[tuple[int, int], tuple[Question, Leaf]] = {}
+        self.tight: list[Question] = []
         self.fine = FINE[0]
         nothing = np.zeros(stored_levels(program, problem.instance.hours).shape)
         self.refer(nothing)
@@ -80,6 +94,8 @@ class HourlySearch(Search):
         self.blocks = blocks_by_hour(self.problem, self.program, reference, self.hours)
         self.relaxed = self.blocks.relaxation
         self.of_cut: list[int] = []
+        self.questions: list[Question] = []
+        self.values: dict[tuple[int, int], list[tuple[float, float]]] = {}
         self.row_duals: list[Array] = []
         self.cone_duals: list[Array] = []
         self.sides = np.zeros(0)
@@ -93,6 +109,7 @@ class HourlySearch(Search):
             duals = self.markets[t].solve(np.zeros(len(hour.box)))[2]
             prices.append(duals[self.markets[t].host_rows])
         x = self.points.idle(prices)
+        self.refer(self._steady())
         found = None if x is None else self.point(x)
         return (
             None if found is None else Outcome("solved", x=found, message="Clarabel and HiGHS, hour by hour")
@@ -107,6 +124,11 @@ class HourlySearch(Search):
             return worth
         unit = ROUNDED * max(float(np.abs(worth).mean()), 1.0)
         return unit * np.round((worth - worth.mean(axis=0)) / unit)
+
+    def _steady(self) -> Array:
+        """What storage is worth by the tangents: they tell that over the day, but hardly by the hour."""
+        worth = self.points.worth - self.points.worth.mean(axis=0)
+        return self._prices(np.repeat(np.median(worth, axis=1, keepdims=True), worth.shape[1], axis=1))
 
     def _renew(self) -> None:
         """The nodes' hours with all cuts so far."""
@@ -152,8 +174,7 @@ class HourlySearch(Search):
                 or changed <= SAME * max(float(np.abs(worth).max(initial=0.0)), 1.0)
             ):
                 return replace(self.run(gap, ended), cuts=self.cuts).or_proof_of(outcome)
-            self.refer(worth)
-            self._put([replace(q, worth=worth[:, q.hour]) for q, _ in self.asked.values()])
+            self._again(worth)
         return replace(outcome, status="time_limit" if time.monotonic() >= ended else outcome.status)
 
     def _activate(self, x: Array) -> bool:
@@ -175,7 +196,7 @@ class HourlySearch(Search):
             questions += [Question(t, self.reference[:, t], 0.0, price * lam, *nowhere) for price in PRICES]
         self._put(questions)
 
-    def _put(self, questions: list[Question]) -> None:
+    def _put(self, questions: list[Question]) -> list[Answer | None]:
         """Put questions to the hours and add the answers' cuts."""
         answers = self.ask(questions)
         new = [
@@ -183,6 +204,7 @@ class HourlySearch(Search):
             for question, answer in zip(questions, answers, strict=True)
             if answer is not None
         ]
+        told = [q for q, answer in zip(questions, answers, strict=True) if answer is not None]
         first = self.n_cuts
         self.of_cut += [t for t, _ in new]
         self.row_duals += [answer.row_duals for _, answer in new]
@@ -194,9 +216,16 @@ class HourlySearch(Search):
             cone_duals=self.cone_duals[first:],
         )
         sides, coefficients = cut_rows(self.blocks, fresh)
+        self.questions += told
         self.sides = np.append(self.sides, sides)
         self.coefficients = vstack([self.coefficients, coefficients], format="csr")
         self._renew()
+        return answers
+
+    def _again(self, reference: Array) -> None:
+        """Put the questions of the cuts that held the last point in place anew."""
+        self.refer(reference)
+        self._put([replace(q, worth=reference[:, q.hour]) for q in self.tight])
 
     def _root(self) -> Bounded | None:
         """Rounds until the master's point is what the hours answer; its bound, and a point of its leaves."""
@@ -242,29 +271,54 @@ class HourlySearch(Search):
         if time.monotonic() >= self.ended:
             return False
         fresh = super()._explore(node, chosen, x)
-        questions, missed = [], []
-        for t, leaves in chosen.items():
+        used = [
+            Use(t, leaf, share, part / share, *(joined / share))
+            for t, leaves in chosen.items()
             for leaf, share, part, joined in zip(
                 leaves, x[node.shares[t]], x[node.loads[t]], x[node.joined[t]], strict=True
-            ):
-                if share <= SHARE:
-                    continue
-                inflow, cost = joined / share
-                lam = self._paid(t, leaf, part / share, node.directions[t])
-                questions.append(Question(t, self.reference[:, t], float(inflow), lam, leaf.G, leaf.h))
-                self.asked[t, id(leaf)] = questions[-1], leaf
-                missed.append((t, share, inflow, cost, part / share, node.directions[t]))
-        self._put(questions)
-        underrated = 0.0
-        for t, share, inflow, cost, seen, directions in missed:
-            cuts = self.node_hours[t].cuts
-            assert cuts is not None
-            on_part = np.linalg.lstsq(directions.T, cuts.on_loads.T, rcond=None)[0].T
-            short = cuts.sides - cuts.on_joined @ [inflow, cost] - on_part @ seen
-            underrated += share * max(float(short.max(initial=0.0)), 0.0)
+            )
+            if share > SHARE
+        ]
         enough = self.fine * self.gap * max(abs(self.best.value), 1.0)
+        each = enough / len(self.hours)
+        held, asked = [], []
+        for use in used:
+            numbers, short = self._short(node, use)
+            held += [self.questions[k] for k in numbers[short > -each]]
+            if use.share * self._most_short(node, use) > each:
+                asked.append(use)
+        questions = [self._question(node, use) for use in asked]
+        for use, answer in zip(asked, self._put(questions), strict=True):
+            if answer is not None:
+                self.values.setdefault((use.hour, id(use.leaf)), []).append((use.inflow, answer.value))
+        self.tight = [*{id(question): question for question in held + questions}.values()]
+        underrated = sum(use.share * max(self._short(node, use)[1].max(initial=0.0), 0.0) for use in asked)
         stuck = len(self.bounds) > STUCK and self.bounds[-1] - self.bounds[-1 - STUCK] < enough
         return (fresh or underrated > enough) and not stuck
+
+    def _short(self, node: Hull, use: Use) -> tuple[Array, Array]:
+        """The cuts of an hour, and by how much each of them misses what is used of a leaf, in $."""
+        cuts = self.node_hours[use.hour].cuts
+        assert cuts is not None
+        on_seen = np.linalg.lstsq(node.directions[use.hour].T, cuts.on_loads.T, rcond=None)[0].T
+        numbers = np.flatnonzero((np.array(self.of_cut) == use.hour) & np.isfinite(self.sides))
+        return numbers, cuts.sides - cuts.on_joined @ [use.inflow, use.cost] - on_seen @ use.seen
+
+    def _most_short(self, node: Hull, use: Use) -> float:
+        """The most by which the cuts may miss what is used of a leaf, in $.
+
+        What the hour costs in a leaf at its prices is convex in the inflow: at most what joins two answers.
+        """
+        told = sorted(self.values.get((use.hour, id(use.leaf)), ()))
+        if use.leaf.region is None or not told or not told[0][0] <= use.inflow <= told[-1][0]:
+            return np.inf
+        price = np.linalg.lstsq(node.directions[use.hour].T, use.leaf.region.lam, rcond=None)[0]
+        return float(np.interp(use.inflow, *np.array(told).T) - use.cost - price @ use.seen)
+
+    def _question(self, node: Hull, use: Use) -> Question:
+        """What the hour does in a leaf with the batteries' inflow in sum."""
+        lam = self._paid(use.hour, use.leaf, use.seen, node.directions[use.hour])
+        return Question(use.hour, self.reference[:, use.hour], float(use.inflow), lam, use.leaf.G, use.leaf.h)
 
     def _paid(self, t: int, leaf: Leaf, seen: Array, directions: Array) -> Array:
         """What a leaf's load pays at the margin: its prices, or those of the plane that binds where it is not
@@ -284,9 +338,11 @@ class HourlySearch(Search):
         self, node: Hull, chosen: Allowed, known: Known, fixed: Fixed, x: Array, ended: float
     ) -> Array | None:
         """The point of the best choice of one explored leaf an hour."""
-        picked = None if time.monotonic() >= ended else self._picked(node, chosen, x, ended)
-        if picked is None:
+        found = None if time.monotonic() >= ended else self._picked(node, chosen, x, ended)
+        if found is None:
             return None
+        picked, x = found
+        leaves = [picked[t][0] for t in sorted(picked)]
         if self.whole:
             pure = hull(self.program.relaxed(), self.hours, picked, known)
             result = solve_relaxation(pure.program, max(ended - time.monotonic(), 0.1))
@@ -294,16 +350,22 @@ class HourlySearch(Search):
                 return None
             self.found_prices = self._prices(result.row_duals[self.blocks.dynamics_before])
             self.schedule = result.x[self.points.flows]
-        leaves = [picked[t][0] for t in sorted(picked)]
+        else:
+            at = [[other is leaf for other in chosen[t]].index(True) for t, leaf in enumerate(leaves)]
+            questions = [
+                self._question(node, Use(t, leaf, 1.0, x[node.loads[t][n]], *x[node.joined[t][n]]))
+                for t, (leaf, n) in enumerate(zip(leaves, at, strict=True))
+            ]
+            answers = [answer for answer in self._put(questions) if answer is not None]
+            if len(answers) == len(questions):
+                self.schedule = self.points.stored(answers, self.schedule)
         prices = [self._price(t, leaf) for t, leaf in enumerate(leaves)]
-        self.schedule, found = self.points.near(leaves, prices, self.schedule, self.gap, ended)
+        bound = max(self.bounds)
+        enough = bound + self._margin(bound, self.gap)
+        self.schedule, point = self.points.near(leaves, prices, self.schedule, enough, self.gap, ended)
         if not self.whole:
-            # Tangents tell what storage is worth over the day, but hardly by the hour.
-            worth = self.points.worth - self.points.worth.mean(axis=0)
-            self.found_prices = self._prices(
-                np.repeat(np.median(worth, axis=1, keepdims=True), worth.shape[1], axis=1)
-            )
-        return self._keep(None if found is None else self.point(found))
+            self.found_prices = self._steady()
+        return self._keep(None if point is None else self.point(point))
 
     def _price(self, t: int, leaf: Leaf) -> Array:
         """The prices at the hosts on a leaf; at its centre, where it is not explored."""
@@ -315,7 +377,7 @@ class HourlySearch(Search):
     def _snap(self, *_: object) -> None:
         """A candidate lies wholly in a leaf of each hour already."""
 
-    def _picked(self, node: Hull, chosen: Allowed, x: Array, ended: float) -> Allowed | None:
+    def _picked(self, node: Hull, chosen: Allowed, x: Array, ended: float) -> tuple[Allowed, Array] | None:
         """The best choice of one leaf an hour, by the master: explored ones, where they will do."""
         p = node.program
         shares = np.concatenate([node.shares[t] for t in chosen])
@@ -329,5 +391,5 @@ class HourlySearch(Search):
             highs.setOptionValue("mip_rel_gap", FINE[-1] * self.gap)
             found = run(highs, min(PICKING_S, max(ended - time.monotonic(), 0.1)))
             if found.x is not None:
-                return self._largest(node, chosen, found.x)
+                return self._largest(node, chosen, found.x), found.x
         return None

@@ -36,6 +36,8 @@ THIN = 1e-7
 # the two stays unexplored, as no region holds there.
 SLIVER = 1e-10
 ROUNDS = 4
+# A tenth of the gap is left for what the certificate's own bound loses.
+CLOSED = 0.9
 
 Allowed = dict[int, tuple[Leaf, ...]]
 Known = dict[int, tuple[Region, ...]]
@@ -125,8 +127,11 @@ class Search:
         )
 
     def _within(self, bound: float, gap: float) -> bool:
-        # A tenth of the gap is left for what the certificate's own bound loses.
-        return self.best.value - bound <= 0.9 * gap * max(abs(self.best.value), 1.0)
+        return self.best.value - bound <= self._margin(self.best.value, gap)
+
+    @staticmethod
+    def _margin(value: float, gap: float) -> float:
+        return CLOSED * gap * max(abs(value), 1.0)
 
     def _process(
         self, part: Bounded, allowed: Allowed, fixed: Fixed, gap: float, ended: float
