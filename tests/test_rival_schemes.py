@@ -8,9 +8,11 @@ import pytest
 from small_cases import small_instance
 from toys import feeder, ramping, relay, toy
 
+from model.accounts import accounts
 from model.convex import least
 from model.data import InputError
 from model.follower_check import FollowerRestated
+from model.measures import measures
 from model.program import cone_starts, tail_norms
 from model.schemes import SCHEMES, checked, decide, nash, price_taking, run, share, tso_led, uncoordinated
 
@@ -274,3 +276,29 @@ def test_a_least_has_its_bound_and_its_gap():
     found = least(c.relaxed, c.generation, time.monotonic() + 60)
     assert found.bound == pytest.approx(found.value, rel=1e-7)
     assert found.gap == pytest.approx((found.value - found.bound) / found.value)
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_accounts_close_in_every_scheme(results, name, scheme):
+    """To a millionth of the turnover, imbalance payments included."""
+    found = results[name][1][scheme]
+    ledger = accounts(found.schedule, found.decision.exchange, found.decision.imbalance_per_mwh)
+    assert ledger.closes_to <= 1e-6
+    assert ledger.turnover > 100
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_measures_obey_the_energy_balance(results, name, scheme):
+    """What comes from above is load, losses and what batteries keep, less the sun: flows, not accounts."""
+    found = results[name][1][scheme]
+    own = measures(found.schedule)
+    case = found.schedule.instance
+    load = sum(sum(bus.pd_mw) for data in case.feeders for bus in data.buses)
+    kept = sum(float((f.charge - f.discharge).sum()) for f in found.schedule.feeders)
+    sun = sum(float(f.pv.sum()) for f in found.schedule.feeders)
+    taken = own["import_mwh"] - own["export_mwh"]
+    assert taken == pytest.approx(load + own["losses_mwh"] + kept - sun, abs=1e-4)
+    if own["self_consumption"] == own["self_consumption"]:
+        assert own["self_consumption"] * sun == pytest.approx(sun - own["export_mwh"], abs=1e-6)
