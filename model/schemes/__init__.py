@@ -16,6 +16,7 @@ from model.convex import Stopped
 from model.data import InputError, Instance
 from model.decision import Decision, Progress
 from model.decision_check import certify_decision
+from model.measures import measures
 from model.metrics import Schedule, extract
 from model.outcome import Outcome
 from model.problem import Problem
@@ -62,6 +63,22 @@ class Result:
     decision: Decision
     certificate: Certificate
     schedule: Schedule | None
+
+    def measures(self) -> dict[str, float]:
+        """Of the schedule, see :mod:`model.measures`. Raises ValueError where there is none."""
+        if self.schedule is None:
+            raise ValueError("a result without a schedule has no measures")
+        return measures(self.schedule, self.decision.exchange, self.decision.imbalance_per_mwh)
+
+    def ranges(self) -> dict[str, tuple[float, float]]:
+        """Least and most of every measure over the schedule and its alternatives; nothing without those."""
+        others = [measures(schedule) for schedule in self.alternatives()]
+        if not others:
+            return {}
+        own = self.measures()
+        return {
+            name: (min(m[name] for m in (own, *others)), max(m[name] for m in (own, *others))) for name in own
+        }
 
     def alternatives(self) -> list[Schedule]:
         """Schedules as good for whom the scheme lets decide first, beside the one it took."""
