@@ -212,8 +212,8 @@ def bars(found: pd.DataFrame, about: str) -> Picture:
     words = {name: (label, unit) for name, label, unit, _ in SHOWN}
     caption = (
         f"{about}. Bars are means, marks where the axis does not start at zero; thin lines are 95 % "
-        "intervals of the mean (none for one instance alone). The hollow band on tso-led is the mean range over "
-        "schedules that cost the TSO the same."
+        "intervals of the mean (none for one instance alone). The hollow band on tso-led is the mean range "
+        "over schedules that cost the TSO the same."
     )
     return Picture(
         "measures",
