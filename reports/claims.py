@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from reports.compare import Interval, bars, cells, interval, measured
+from reports.compare import Interval, bars, cells, interval, measured, schemes_in
 from reports.draw import INK, MUTED, Panel, Picture, colour
 from reports.rows import read_results
 from reports.tables import Cell, Table, number, percent, text, whole
@@ -156,7 +156,8 @@ def study(results: Path) -> Study | None:
     )
     if left_out:
         sentences.append(f"{left_out} of {len(records)} runs are not certified and were left out.")
-    tables = [verdicts(known, base), by_factor(known), cells(at_base)]
+    tables = [verdicts(known, base), flips(known, base), by_factor(known), cells(at_base)]
+    tables += [one for one in [own_figures(at_base)] if one.lines]
     return Study(" ".join(sentences), picture, tables, records)
 
 
@@ -215,15 +216,20 @@ def _count(n: int, noun: str) -> str:
 
 
 def _verdict(claim: Claim, known: list[Effect], base: str) -> str:
-    """The claim, its verdict, every effect at the default, and where it flips."""
-    own = [one for measure in claim.measures for one in known if one.measure == measure and one.level == base]
-    verdict = judged(own)
+    """The claim, its verdict, every effect at the default, and where that flips."""
+    own = [one for one in known if one.measure in claim.measures and one.level == base]
     told = [
         f"{one.measure.words} {_signed(one.difference.mean * one.measure.scale)} {one.measure.unit}"
-        f" ({_limits(one)}, {one.verdict})"
+        f" ({_limits(one)}: {one.verdict})"
         for one in own
     ]
-    return f"{claim.words}: {verdict}. " + "; ".join(told) + f". {_flips(claim, known, own, base)}"
+    flipped = [
+        f"for {one.measure.words} at {', '.join(turned)}"
+        for one in own
+        if (turned := elsewhere(one, known, _turned(one.verdict)))
+    ]
+    ending = f" It flips {' and '.join(flipped)}." if flipped else ""
+    return f"{claim.words}: {judged(own)}. {'; '.join(told)}.{ending}"
 
 
 def judged(own: list[Effect]) -> str:
@@ -232,25 +238,45 @@ def judged(own: list[Effect]) -> str:
     return verdicts_of.pop() if len(verdicts_of) == 1 else MIXED
 
 
-def _flips(claim: Claim, known: list[Effect], own: list[Effect], base: str) -> str:
-    turned, open_ = [], []
-    for at_base in own:
-        for one in known:
-            if one.measure != at_base.measure or one.level == base or at_base.verdict == MIXED:
-                continue
-            if one.verdict == MIXED:
-                open_.append(f"{one.level} ({one.measure.words})")
-            elif one.verdict != at_base.verdict:
-                turned.append(f"{one.level} ({one.measure.words})")
-    others = [one for one in known if one.level != base]
-    if not others:
-        return "No other level was run."
-    if all(one.verdict == MIXED for one in own):
-        return "It is undecided already at the default."
-    parts = ["It flips at " + ", ".join(turned) + "." if turned else "It flips nowhere."]
-    if open_:
-        parts.append("Undecided at " + ", ".join(open_) + ".")
-    return " ".join(parts)
+def _turned(verdict: str) -> str | None:
+    """The opposite verdict; none of what is mixed."""
+    return {CONFIRMED: REFUTED, REFUTED: CONFIRMED}.get(verdict)
+
+
+def elsewhere(at_base: Effect, known: list[Effect], verdict: str | None) -> list[str]:
+    """The other levels at which the same measure has a verdict."""
+    return [
+        one.level
+        for one in known
+        if one.measure == at_base.measure and one.level != at_base.level and one.verdict == verdict
+    ]
+
+
+def flips(known: list[Effect], base: str) -> Table:
+    """For every measure, at which levels the finding of the default holds, flips or stays open."""
+    lines = []
+    for one in known:
+        if one.level == base:
+            places = (elsewhere(one, known, verdict) for verdict in (CONFIRMED, REFUTED, MIXED))
+            lines.append(
+                [text(one.measure.words), text(one.verdict), *(text(", ".join(own)) for own in places)]
+            )
+    columns = ["measure", "at the default", "confirmed at", "refuted at", "mixed at"]
+    return Table("Where findings hold and where they flip", columns, lines)
+
+
+def own_figures(found: pd.DataFrame) -> Table:
+    """What schemes tell of themselves beside the measures: means over the instances."""
+    lines = []
+    for scheme in schemes_in(found):
+        told = pd.DataFrame([own or {} for own in found.loc[found["scheme"] == scheme, "figures"]])
+        for name in told.columns:
+            if not name.startswith("gain_limit"):
+                own = interval(told[name].tolist())
+                values = (number(value, "{:,.4g}") for value in (own.mean, own.low, own.high))
+                lines.append([text(scheme), text(name.replace("_", " ")), *values])
+    columns = ["scheme", "figure ($, MWh, $/MWh or a count)", "mean", "from", "to"]
+    return Table("Figures of single schemes at the default", columns, lines)
 
 
 def _signed(value: float) -> str:

@@ -250,6 +250,7 @@ def _bar(found: pd.DataFrame, name: str, label: str, unit: str) -> Panel:
                 low, high = scale * band[0], scale * band[1]
                 axes.bar(k, high - low, 0.7, bottom=low, fill=False, edgecolor=INK, linewidth=0.9)
         axes.set_xticks(range(len(schemes)), schemes, rotation=30, ha="right")
+        axes.set_xlim(-0.6, len(schemes) - 0.4)
         axes.grid(False, axis="x")
         if cut:
             room = 0.25 * max(max(known) - min(known), 1e-3 * max(known))

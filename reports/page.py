@@ -17,7 +17,7 @@ from reports.fits import PHASES, compare_counts, count_laws, fit_growth
 from reports.rows import FINISHED, ReportError, Results, flat, read_results
 from reports.tables import Table
 
-FIGURES = ("growth", "sizes", "times", "gaps", "memory", "day", "claims")
+FIGURES = ("growth", "sizes", "times", "gaps", "memory", "day")
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,10 @@ def _write(results: Results, folder: Path) -> None:
 
 def _move(draft: Path, output: Path) -> None:
     (output / "figures").mkdir(exist_ok=True)
-    for name in FIGURES:  # a figure that the new report does not have must not survive from the old one
+    for name in (
+        *FIGURES,
+        "claims",
+    ):  # a figure that the new report does not have must not survive from the old one
         if not (draft / "figures" / f"{name}.png").exists():
             (output / "figures" / f"{name}.png").unlink(missing_ok=True)
     for path in sorted(draft.rglob("*")):

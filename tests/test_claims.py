@@ -68,7 +68,7 @@ def test_a_claim_is_confirmed_refuted_or_mixed_by_the_sign_of_paired_differences
     assert "uses batteries more efficiently: mixed." in told
     assert "raises local self-consumption: confirmed." in told
     assert "lowers imports from the transmission network: confirmed." in told
-    assert "imports -3 MWh (95 % interval" in told
+    assert "imports -3 MWh (95 % interval" in told and "flips" not in told
     assert "6 instances of N = 5, default data" in told
 
 
@@ -115,9 +115,11 @@ def test_where_a_finding_flips_is_told(tmp_path):
         records += runs(seed, {"import_mwh": 100 + (3.0, -3.0, 0.1)[seed]}, {}, fees)
     found = studied(tmp_path, records)
     imports = found.text[found.text.index("lowers imports") :]
-    assert "It flips at settlement tariff (imports)." in imports
-    assert "Undecided at fees times 2 (imports)." in imports
-    levels = {line[0].text for line in found.tables[1].lines}
+    assert "It flips for imports at settlement tariff." in imports
+    places = next(line for line in found.tables[1].lines if line[0].text == "imports")
+    shown = [cell.text for cell in places[1:]]
+    assert shown == [CONFIRMED, "pv penetration 0.7", "settlement tariff", "fees times 2"]
+    levels = {line[0].text for line in found.tables[2].lines}
     assert levels == {"default", "pv penetration 0.7", "settlement tariff", "fees times 2"}
 
 
@@ -125,8 +127,17 @@ def test_another_size_is_a_level_of_its_own(tmp_path):
     records = [one for seed in range(4) for one in clear(seed)]
     records += runs(0, {"import_mwh": 200.0}, {}, n=50)
     found = studied(tmp_path, records)
-    assert {line[0].text for line in found.tables[1].lines} == {"default", "N = 50"}
+    assert {line[0].text for line in found.tables[2].lines} == {"default", "N = 50"}
     assert next(line for line in found.tables[0].lines if line[1].text == "imports")[5].key < 0
+
+
+def test_what_single_schemes_tell_is_averaged(tmp_path):
+    records = [one for seed in range(4) for one in clear(seed)]
+    for one in records:
+        if one["scheme"] == "tso-led":
+            one["figures"] = {"restoring_costs_dsos": float(one["seed"]), "gain_limit_0": 7.0}
+    (line,) = studied(tmp_path, records).tables[-1].lines
+    assert [cell.text for cell in line[:3]] == ["tso-led", "restoring costs dsos", "1.5"]
 
 
 def test_runs_that_are_not_certified_prove_nothing(tmp_path):
