@@ -1,6 +1,7 @@
 """Six schemes on one instance: their certificates, what each promises, and what orders them."""
 
 import time
+from dataclasses import replace
 
 import brute_force
 import numpy as np
@@ -9,12 +10,26 @@ from small_cases import small_instance
 from toys import feeder, ramping, relay, toy
 
 from model.accounts import accounts
+from model.certificate import Check
 from model.convex import least
 from model.data import InputError
+from model.decision_check import certify_decision
 from model.follower_check import FollowerRestated
 from model.measures import measures
 from model.program import cone_starts, tail_norms
-from model.schemes import SCHEMES, checked, decide, nash, price_taking, run, share, tso_led, uncoordinated
+from model.schemes import (
+    SCHEMES,
+    checked,
+    coordination,
+    decide,
+    nash,
+    price_taking,
+    run,
+    share,
+    tso_led,
+    uncoordinated,
+)
+from model.stamping import compile_problem, stamped_costs
 
 CASES = {
     "two": toy(2, 4),
@@ -302,3 +317,75 @@ def test_measures_obey_the_energy_balance(results, name, scheme):
     assert taken == pytest.approx(load + own["losses_mwh"] + kept - sun, abs=1e-4)
     if own["self_consumption"] == own["self_consumption"]:
         assert own["self_consumption"] * sun == pytest.approx(sun - own["export_mwh"], abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["two", "tight", "no battery"])
+def test_costs_as_vectors_are_the_schedules_money(results, name):
+    """Fees, wear, generation and losses over the program's columns against the schedule in MW and $."""
+    c, own = results[name]
+    for scheme in ("tso-led", "uncoordinated"):
+        x, schedule = own[scheme].decision.outcome.x, own[scheme].schedule
+        paid = schedule.payments()
+        fees = sum(paid[part] for part in ("access", "wheeling", "network", "local"))
+        assert c.fees @ x == pytest.approx(fees)
+        assert c.wear @ x == pytest.approx(paid["wear"])
+        assert c.generation @ x == pytest.approx(float(schedule.generation_cost().sum()))
+        assert c.instance.base_mva * (c.losses @ x) == pytest.approx(schedule.losses_mwh(), rel=1e-3)
+
+
+def test_an_exchange_schedule_is_what_is_taken_less_the_imbalance(results):
+    c, own = results["two"]
+    x = own["tso-led"].decision.outcome.x
+    kept = x[c.P_boundary] - x[c.imbalance_up] + x[c.imbalance_down]
+    scheduled = c.scheduled(kept, np.full((2, 1), 0.03))
+    assert scheduled.row_misses(x)[c.exchange_rows].max() <= 1e-12
+    for columns, sense in ((c.P_boundary, 1), (c.imbalance_up, -1), (c.imbalance_down, 1)):
+        off = x.copy()
+        off[columns[1, 2]] += 0.25
+        value = (scheduled.A @ off - scheduled.row_lower)[c.exchange_rows].reshape(2, 4)
+        expected = np.zeros((2, 4))
+        expected[1, 2] = 0.25 * sense
+        assert value == pytest.approx(expected, abs=1e-9)
+    assert scheduled.upper[c.imbalance_up].max() <= 0.03
+    # lifted where a scheme has no schedule
+    assert np.isinf(c.relaxed.row_lower[c.exchange_rows]).all()
+    assert np.isinf(c.program.row_upper[c.program.rows["exchange_schedule"]]).all()
+
+
+def test_a_cost_that_differs_between_the_patterns_hours_is_refused():
+    problem = coordination.build(toy(1, 3))
+    program = compile_problem(problem)
+    first = problem.pattern.feeder[0].l[1, 0]
+    with pytest.raises(ValueError, match="not the same in every hour"):
+        stamped_costs(problem, program, [2.0 * first])
+    with pytest.raises(ValueError, match="not stamped"):
+        coordination.compiled(replace(problem, pattern=None))
+
+
+def test_a_claim_that_the_schedule_does_not_bear_out_fails(results):
+    """Corrupted decisions: an objective too low, a bound too high, a claim missed, a point spoilt."""
+    _, own = results["two"]
+    for scheme in ("tso-led", "price-taking", "centralised", "uncoordinated"):
+        decision = own[scheme].decision
+        told = certify_decision(replace(decision, objective=decision.objective - 1.0))
+        assert (told.status, told.message) == ("error", "failed: the scheme's objective")
+        assert told.objective == pytest.approx(decision.objective)
+        loose = replace(decision.proof, row_duals=0 * decision.proof.row_duals)
+        assert certify_decision(replace(decision, proof=loose)).status == "gap_limit"
+        claim = Check("a claim", 2.0, 1.0)
+        assert certify_decision(replace(decision, checks=(claim,))).message == "failed: a claim"
+        beyond = replace(decision.proof, claimed=decision.objective + 1.0)
+        told = certify_decision(replace(decision, proof=beyond))
+        assert (told.message, told.bound_by) == ("failed: the scheme's bound below it", "solver")
+        x = decision.outcome.x.copy()
+        x[decision.program.column("feeder[0].P_boundary")] += 0.01
+        told = certify_decision(replace(decision, outcome=replace(decision.outcome, x=x)))
+        assert told.status == "error" and "rows" in told.message
+    with pytest.raises(ValueError, match="no bound"):
+        certify_decision(replace(own["nash"].decision, bound=None))
+
+
+def test_a_gap_of_an_earlier_program_counts(results):
+    decision = results["two"][1]["tso-led"].decision
+    told = certify_decision(replace(decision, gap=0.5), gap=0.1)
+    assert (told.status, told.gap) == ("gap_limit", 0.5)
