@@ -414,7 +414,7 @@ def _phases() -> Iterator[Callable[[dict[str, Any]], None]]:
         yield tell
 
 
-RUN_COLUMNS = "n_adns seed partners method mode status gap solve_s total_s peak_mb message".split()
+RUN_COLUMNS = "n_adns seed partners method mode status gap solve_s total_s peak_mb scheme message".split()
 TABLE_COLUMNS = "n_adns seed partners method status gap total_s peak_mb".split()  # what 80 characters hold
 
 
@@ -435,14 +435,17 @@ def _runs(specs: list[Spec]) -> Iterator[Callable[[Spec, dict[str, Any]], None]]
                 progress.advance(task)
             elif "phase" in news or "progress" in news:
                 doing = news.get("phase") or news["progress"]
-                about = f"N={spec.n_adns} seed={spec.seed} {spec.options.partners} {spec.method}: {doing}"
+                who = spec.method if spec.scheme == "dso-led" else spec.scheme
+                about = f"N={spec.n_adns} seed={spec.seed} {spec.options.partners} {who}: {doing}"
                 progress.update(task, description=about)
 
         yield watch
     if out.is_terminal and rows:
-        table = Table(*TABLE_COLUMNS, show_edge=False)
+        several = len({row.scheme for row in rows}) > 1
+        shown = ["scheme" if several and name == "partners" else name for name in TABLE_COLUMNS]
+        table = Table(*shown, show_edge=False)
         for row in rows:
-            table.add_row(*_cells(row, TABLE_COLUMNS))
+            table.add_row(*_cells(row, shown))
         out.print(table)
         for row in rows:
             if row.status not in ("certified", "gap_limit"):
