@@ -273,7 +273,7 @@ def own_figures(found: pd.DataFrame) -> Table:
         for name in told.columns:
             if not name.startswith("gain_limit"):
                 own = interval(told[name].tolist())
-                values = (number(value, "{:,.4g}") for value in (own.mean, own.low, own.high))
+                values = (number(value, "{:,.3f}") for value in (own.mean, own.low, own.high))
                 lines.append([text(scheme), text(name.replace("_", " ")), *values])
     columns = ["scheme", "figure ($, MWh, $/MWh or a count)", "mean", "from", "to"]
     return Table("Figures of single schemes at the default", columns, lines)

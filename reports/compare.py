@@ -40,7 +40,7 @@ SHOWN = (
     ("congestion_rent", "congestion rent", "$", "{:,.2f}"),
     ("social_cost", "social cost", "$", "{:,.2f}"),
     ("above_centralised", "social cost above centralised", "$", "{:,.2f}"),
-    ("price", "the same, relative", "%", ""),
+    ("price", "price of anarchy or hierarchy: the same, relative", "%", ""),
     ("costs_follower", "generation cost above the TSO's least", "$", "{:,.2f}"),
     ("follower_regret", "follower's regret", "$", "{:.1g}"),
 )

@@ -137,7 +137,7 @@ def test_what_single_schemes_tell_is_averaged(tmp_path):
         if one["scheme"] == "tso-led":
             one["figures"] = {"restoring_costs_dsos": float(one["seed"]), "gain_limit_0": 7.0}
     (line,) = studied(tmp_path, records).tables[-1].lines
-    assert [cell.text for cell in line[:3]] == ["tso-led", "restoring costs dsos", "1.5"]
+    assert [cell.text for cell in line[:3]] == ["tso-led", "restoring costs dsos", "1.500"]
 
 
 def test_runs_that_are_not_certified_prove_nothing(tmp_path):

@@ -14,7 +14,7 @@ from functools import partial
 
 import numpy as np
 
-from model.certificate import Check
+from model.certificate import FEASIBILITY, Check
 from model.convex import HELD, Least, Stopped, held, least
 from model.decision import Decision, Progress
 from model.metrics import Schedule
@@ -69,6 +69,7 @@ def decide(c: Coordination, gap: float, ended: float, progress: Progress) -> Dec
     x[c.imbalance_down] = np.maximum(exchange - x[c.P_boundary], 0.0)
     imbalance = x[c.imbalance_up] + x[c.imbalance_down]
     exchange_mw = exchange * c.instance.base_mva
+    others = alternatives(c, face, third.x, ended, progress)
     return Decision(
         c.problem,
         c.program,
@@ -90,8 +91,9 @@ def decide(c: Coordination, gap: float, ended: float, progress: Progress) -> Dec
             "band_saves_dsos": relaxed_cost - relaxed.value,
             "leaving_costs_tso": float(c.generation @ (x - before)),
             "imbalance_mwh": c.instance.base_mva * float(imbalance.sum()),
+            "alternatives": float(len(others)),
         },
-        alternatives=alternatives(c, face, third.x, ended, progress),
+        alternatives=others,
     )
 
 
@@ -125,7 +127,9 @@ def alternatives(
             for sense in (1.0, -1.0):
                 progress(f"other schedules: {'least' if sense > 0 else 'most'} {name}")
                 end = least(face, sense * direction, ended)
-                found.append(c.answered(follow(c, end.x[c.P_boundary], ended).x))
+                answer = c.answered(follow(c, end.x[c.P_boundary], ended).x)
+                if c.relaxed.violation(answer) <= FEASIBILITY:  # else the solver ended far from a point
+                    found.append(answer)
     except Stopped:
         pass  # what was found so far is still true
     return tuple(found)
