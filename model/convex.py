@@ -55,16 +55,19 @@ def least(program: Program, cost: Array, ended: float) -> Least:
     """
     priced = replace(program, c=cost, c0=0.0)
     result = solve_relaxation(priced, max(ended - time.monotonic(), SHORTEST_S))
-    if result.status != "solved":
-        raise Stopped(result.status, result.message)
-    found = _least(priced, result)
-    if priced.violation(found.x) > SOUND:
-        # Where a held cost or a schedule leaves hardly any interior, the solver ends almost solved. On other
-        # scales it may do better.
+    found = _least(priced, result) if result.status == "solved" else None
+    if result.status == "error" or found is not None and priced.violation(found.x) > SOUND:
+        # Where a held cost or a schedule leaves hardly any interior, the solver ends almost solved or not at
+        # all. On other scales it may do better.
         left = max(ended - time.monotonic(), SHORTEST_S)
-        again = _least(priced, solve_conic(priced, None, left, equilibrate=False))
-        if priced.violation(again.x) < priced.violation(found.x):
-            found = replace(found, x=again.x, value=again.value)
+        again = solve_conic(priced, None, left, equilibrate=False)
+        other = _least(priced, again) if again.status == "solved" else None
+        if found is None:
+            found = other
+        elif other is not None and priced.violation(other.x) < priced.violation(found.x):
+            found = replace(found, x=other.x, value=other.value)
+    if found is None:
+        raise Stopped(result.status, result.message)
     return found
 
 

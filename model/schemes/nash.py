@@ -78,7 +78,7 @@ def decide(c: Coordination, gap: float, ended: float, progress: Progress) -> Dec
     energy = (prices * instance.base_mva * power).sum(axis=1)
     costs = {d: game.own + float(energy[d]) for d, game in games.items()}
     gains = {
-        f"gain_limit_{d}": (costs[d] - game.bound) / max(abs(costs[d]), 1.0) for d, game in games.items()
+        f"gain_limit_{d}": float(costs[d] - game.bound) / max(abs(costs[d]), 1.0) for d, game in games.items()
     }
     return Decision(
         c.problem,

@@ -47,7 +47,10 @@ def decide(c: Coordination, gap: float, ended: float, progress: Progress) -> Dec
         own = own + c.cost(c.P_boundary, np.array(c.instance.tariff_per_mwh)[None, :])
     second = least(face, own, ended)
     progress("ties: losses")
-    third = least(held(face, own, second.value), c.losses, ended)
+    # All the losses together cost less than what the DSOs' cost may rise: so that is held, with room to search.
+    lost = float(c.losses @ second.x)
+    weight = HELD * max(abs(second.value), 1.0) / lost if lost > 0 else 0.0
+    third = least(face, own + weight * c.losses, ended)
     exchange = third.x[c.P_boundary]
 
     # The last point is the DSOs' relaxed answer to its own schedule: the second program's bound holds for
