@@ -12,8 +12,8 @@ from model.outcome import Outcome
 from model.schemes.coordination import Coordination
 
 # Peers' accounts leave the social cost as it is. A fee counts for this part of itself, so that no account
-# runs in circles; the gap says what that costs.
-TIE = 1e-4
+# runs in circles by more than an interior-point method can see; the gap says what that costs.
+TIE = 1e-2
 
 
 def decide(c: Coordination, gap: float, ended: float, progress: Progress) -> Decision:

@@ -7,13 +7,14 @@ given beforehand.
 """
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
 from pyomo.common.gc_manager import PauseGC
 
 from model import boundary, branch_flow
-from model.convex import Least, Stopped
+from model.convex import Least, Stopped, least
 from model.data import Instance
 from model.per_unit import feeder_data
 from model.problem import Problem
@@ -76,18 +77,24 @@ class Coordination:
         return replace(narrowed, row_lower=lower, row_upper=upper)
 
     def whole(self, relaxed: Program, cost: Array, start: Least, gap: float, ended: float) -> Least:
-        """The relaxed least with binaries restored: by direction, and by branching where that leaves a gap.
+        """The relaxed least with binaries restored: by direction, those in conflict or where that fails all,
+        and by branching where that leaves a gap.
 
         The safe bound stays that of the relaxation. Raises Stopped where no such point is found.
         """
         priced = replace(relaxed, c=cost, c0=0.0)
+        binaries, rounded = leader_binaries(self.program), round_by_direction(self.program, start.x)[0]
         x = settle(self.program, priced, start.x, ended)
+        if x is None:
+            sides = dict(zip(binaries.tolist(), rounded[binaries].tolist(), strict=True))
+            with suppress(Stopped):
+                x = least(relaxed.with_fixed(sides), cost, ended).x
         found = None if x is None else replace(start, x=x, value=float(cost @ x))
         if found is not None and found.gap <= gap:
             return found
         integer = np.zeros_like(self.program.integer)
-        integer[leader_binaries(self.program)] = True
-        first = round_by_direction(self.program, start.x)[0] if x is None else x
+        integer[binaries] = True
+        first = rounded if x is None else x
         left = ended - time.monotonic()
         result = branch(replace(priced, integer=integer), first, gap, left, lambda message: None)
         if result.x is not None:

@@ -21,6 +21,7 @@ from model.metrics import Schedule
 from model.outcome import Outcome
 from model.program import Array, Program
 from model.schemes.coordination import Coordination
+from model.schemes.price_taking import cost_at
 
 # An ADN may leave its schedule by this part of its peak load, at this price beside the energy's: dearer than
 # any energy of the default instances (30 to 45 $/MWh), far cheaper than lost load (1,000).
@@ -47,20 +48,26 @@ def decide(c: Coordination, gap: float, ended: float, progress: Progress) -> Dec
         own = own + c.cost(c.P_boundary, np.array(c.instance.tariff_per_mwh)[None, :])
     second = least(face, own, ended)
     progress("ties: losses")
-    # All the losses together cost less than what the DSOs' cost may rise: so that is held, with room to search.
+    # All the losses together weigh as much as the DSOs' cost may rise: so that is held, with room to search.
     lost = float(c.losses @ second.x)
     weight = HELD * max(abs(second.value), 1.0) / lost if lost > 0 else 0.0
     third = least(face, own + weight * c.losses, ended)
+    if _beyond(third.x, second) > 2 * HELD:  # the solver's error exceeds what losses weigh
+        third = second
     exchange = third.x[c.P_boundary]
 
     # The last point is the DSOs' relaxed answer to its own schedule: the second program's bound holds for
     # every schedule of the face, this one too, and the point costs the DSOs no more than what was held.
-    before, relaxed_cost = c.answered(third.x), float((c.fees + c.wear) @ third.x)
+    before = c.answered(third.x)
+    prices = c.prices(before)
+    if c.instance.settlement == "tariff":
+        prices = np.tile(c.instance.tariff_per_mwh, (c.instance.n_adns, 1))
     progress("binaries restored")
     peak = [np.sum([bus.pd_mw for bus in feeder.buses], axis=0).max() for feeder in c.instance.feeders]
     band = BAND * np.array(peak)[:, None] / c.instance.base_mva
     banded = c.scheduled(exchange, band)
-    priced = c.fees + c.wear
+    priced = c.fees + c.wear + c.cost(c.P_boundary, prices)
+    relaxed_cost = float(priced @ third.x)
     for columns in (c.imbalance_up, c.imbalance_down):
         priced = priced + c.cost(columns, IMBALANCE_PER_MWH)
     relaxed = least(banded, priced, ended)
@@ -78,7 +85,7 @@ def decide(c: Coordination, gap: float, ended: float, progress: Progress) -> Dec
         c.program,
         Outcome("solved", x),
         objective=float(priced @ x),
-        recount=partial(cost, exchange_mw),
+        recount=partial(cost, prices, exchange_mw),
         proof=found,
         gap=max(found.gap, first.gap, second.gap),
         checks=(
@@ -100,11 +107,10 @@ def decide(c: Coordination, gap: float, ended: float, progress: Progress) -> Dec
     )
 
 
-def cost(exchange_mw: Array, schedule: Schedule) -> float:
-    """The DSOs' fees, wear and what leaving the exchange schedule costs them, in $."""
-    paid = schedule.payments()
+def cost(prices: Array, exchange_mw: Array, schedule: Schedule) -> float:
+    """The DSOs' cost at the schedule's prices in $/MWh, and what leaving the schedule costs them, in $."""
     left = sum(np.abs(f.P_boundary - own).sum() for f, own in zip(schedule.feeders, exchange_mw, strict=True))
-    return sum(paid.values()) - paid["energy"] + IMBALANCE_PER_MWH * float(left)
+    return cost_at(prices, schedule) + IMBALANCE_PER_MWH * float(left)
 
 
 def follow(c: Coordination, exchange: Array, ended: float) -> Least:
