@@ -10,12 +10,13 @@ What the DSOs decide does not enter the TSO's cost, and whatever the TSO may cho
 leader's problem needs no optimality conditions of its followers, and convex programs in sequence are exact.
 """
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
 from model.certificate import FEASIBILITY, Check
-from model.convex import HELD, Least, Stopped, held, least
+from model.convex import HELD, SOUND, Least, Stopped, held, least
 from model.decision import Decision, Progress
 from model.metrics import Schedule
 from model.outcome import Outcome
@@ -26,7 +27,7 @@ from model.schemes.price_taking import cost_at
 # An ADN may leave its schedule by this part of its peak load, at this price beside the energy's: dearer than
 # any energy of the default instances (30 to 45 $/MWh), far cheaper than lost load (1,000).
 BAND = 0.05
-IMBALANCE_PER_MWH = 100.0
+IMBALANCE_PER_MWH = 50.0
 # A schedule of least losses leaves the cones no interior, which an interior-point method needs: so much is as
 # good as kept, p.u. The certificate lets the same pass.
 ROOM = 1e-6
@@ -54,6 +55,7 @@ def decide(c: Coordination, gap: float, ended: float, progress: Progress) -> Dec
     third = least(face, own + weight * c.losses, ended)
     if _beyond(third.x, second) > 2 * HELD:  # the solver's error exceeds what losses weigh
         third = second
+    third.x[c.imbalance_up] = third.x[c.imbalance_down] = 0.0
     exchange = third.x[c.P_boundary]
 
     # The last point is the DSOs' relaxed answer to its own schedule: the second program's bound holds for
@@ -72,6 +74,12 @@ def decide(c: Coordination, gap: float, ended: float, progress: Progress) -> Dec
         priced = priced + c.cost(columns, IMBALANCE_PER_MWH)
     relaxed = least(banded, priced, ended)
     found = c.whole(banded, priced, relaxed, gap, ended)
+    if banded.violation(found.x) > SOUND:
+        # The price of imbalance has its kink where the schedule has no interior, and a solver may end beside
+        # it. Then nobody leaves the schedule; what that forgoes is in the gap.
+        kept = c.whole(banded, priced, replace(relaxed, x=third.x, value=relaxed_cost), np.inf, ended)
+        if banded.violation(kept.x) < banded.violation(found.x):
+            found = kept
     x = c.answered(found.x)
 
     # What an interior-point method leaves on both at once is no imbalance.
