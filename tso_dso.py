@@ -286,8 +286,8 @@ def compare(
 ) -> int:
     """Compare coordination schemes on one instance: a table, figures, every schedule and certificate.
 
-    Writes measures.csv, adns.csv, certificates.json, schedule-*.csv, profiles.png and measures.png. The time
-    limit is each scheme's. Exit status as of solve, of all schemes together.
+    Writes measures.csv, ranges.csv (what ties leave open), adns.csv, certificates.json, schedule-*.csv,
+    profiles.png and measures.png. The time limit is each scheme's. Exit status 0: all certified.
     """
     from benchmarks.comparison import compare as compare_schemes
     from model.schemes import SCHEMES, check_scheme

@@ -141,7 +141,7 @@ def write_comparison(
     by_adn: pd.DataFrame,
     about: str,
 ) -> list[Table]:
-    """Write measures.csv, adns.csv, schedule-*.csv and two figures of one instance's schemes.
+    """Write measures.csv, ranges.csv, adns.csv, schedule-*.csv and two figures of one instance's schemes.
 
     Returns the tables to print: how the schemes ended and, where any has a schedule, the measures.
     """
@@ -153,6 +153,14 @@ def write_comparison(
     shown = ["scheme", "status", "gap", "seconds", *(name for name, *_ in SHOWN)]
     found[shown].to_csv(folder / "measures.csv", index=False)
     by_adn.to_csv(folder / "adns.csv", index=False)
+    ranges = [
+        {"scheme": row["scheme"], "measure": name, "least": low, "most": high}
+        for row in rows
+        for name, (low, high) in row["ranges"].items()
+    ]
+    pd.DataFrame(ranges, columns=["scheme", "measure", "least", "most"]).to_csv(
+        folder / "ranges.csv", index=False
+    )
     for picture in (profiles(schedules, about), bars(found, about)):
         picture.write_png(folder / f"{picture.name}.png")
     return [endings(rows), cells(found)]

@@ -36,7 +36,7 @@ def test_compare_writes_all_schemes_and_prints_a_table(run, tmp_path):  # noqa: 
         status, told, _ = run("compare", "case.json", "-o", "out")
         assert status == 0
     assert files(tmp_path / "out") == sorted(
-        ["adns.csv", "certificates.json", "measures.csv", "measures.png", "profiles.png"]
+        ["adns.csv", "certificates.json", "measures.csv", "measures.png", "profiles.png", "ranges.csv"]
         + [f"schedule-{scheme}.csv" for scheme in SCHEMES]
     )
     rows = list(csv.DictReader((tmp_path / "out/measures.csv").open()))
@@ -52,6 +52,11 @@ def test_compare_writes_all_schemes_and_prints_a_table(run, tmp_path):  # noqa: 
     assert {own["status"] for own in checks.values()} == {"certified"}
     adns = pd.read_csv(tmp_path / "out/adns.csv")
     assert len(adns) == 2 * len(SCHEMES)
+    ranges = pd.read_csv(tmp_path / "out/ranges.csv").set_index("measure")
+    assert set(ranges["scheme"]) == {"tso-led"}
+    led = next(row for row in rows if row["scheme"] == "tso-led")
+    low, high = ranges.loc["import_mwh", ["least", "most"]]
+    assert low <= float(led["import_mwh"]) <= high
     whole = {row["scheme"]: float(row["dso_cost"]) for row in rows}
     assert adns.groupby("scheme")["dso_cost"].sum().to_dict() == pytest.approx(whole)
 

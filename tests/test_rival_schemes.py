@@ -12,7 +12,6 @@ from toys import feeder, ramping, relay, toy
 from generators import instance
 from model.accounts import accounts, imbalance_mwh
 from model.certificate import Check
-from model.convex import least
 from model.data import InputError
 from model.decision_check import certify_decision
 from model.follower_check import FollowerRestated
@@ -288,13 +287,6 @@ def test_an_instance_nobody_can_serve_is_infeasible_to_every_scheme():
 def test_an_unknown_scheme_is_refused():
     with pytest.raises(InputError, match="scheme: got 'anarchy'; allowed: dso-led, tso-led"):
         run(toy(1, 1), "anarchy")
-
-
-def test_a_least_has_its_bound_and_its_gap():
-    c = share(toy(1, 1))
-    found = least(c.relaxed, c.generation, time.monotonic() + 60)
-    assert found.bound == pytest.approx(found.value, rel=1e-7)
-    assert found.gap == pytest.approx((found.value - found.bound) / found.value)
 
 
 @pytest.mark.parametrize("name", CASES)
