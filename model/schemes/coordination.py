@@ -34,7 +34,7 @@ class Coordination:
     in p.u. h. ``P_boundary``, ``imbalance_up`` and ``imbalance_down`` are columns, (ADN, T). ``relaxed`` is
     the program without complementarities and integrality, ``dsos`` the same without the TSO, whose rows are
     lifted and whose columns rest at zero; ``exchange_rows`` are the rows of both that hold an exchange
-    schedule, without limits as they stand.
+    schedule, without limits as they stand and with no imbalance.
     """
 
     problem: Problem
@@ -72,7 +72,7 @@ class Coordination:
         lower[self.exchange_rows] = upper[self.exchange_rows] = exchange.ravel()
         most = self.dsos.upper.copy()
         for columns in (self.imbalance_up, self.imbalance_down):
-            most[columns] = np.minimum(most[columns], band)
+            most[columns] = np.minimum(self.program.upper[columns], band)
         narrowed = self.dsos.with_bounds(self.dsos.lower, most)
         return replace(narrowed, row_lower=lower, row_upper=upper)
 
@@ -141,7 +141,9 @@ def compiled(problem: Problem) -> Coordination:
     lower, upper = program.row_lower.copy(), program.row_upper.copy()
     lower[own], upper[own] = -np.inf, np.inf
     program = replace(program, row_lower=lower, row_upper=upper)
-    relaxed = program.relaxed()
+    # Without a schedule there is no imbalance.
+    unused = np.concatenate([program.column(name) for name in ("imbalance_up", "imbalance_down")])
+    relaxed = program.relaxed().with_fixed(dict.fromkeys(unused.tolist(), 0.0))
     kept = np.cumsum(~program.complementarity_rows) - 1
 
     feeders = [feeder_data(feeder, instance.base_mva) for feeder in instance.feeders]

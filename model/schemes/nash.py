@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from model.certificate import certify
-from model.convex import Stopped
+from model.convex import SHORTEST_S, Stopped
 from model.data import Instance
 from model.decision import Decision, Progress
 from model.metrics import Schedule
@@ -105,6 +105,8 @@ def play(
 
     ``power``: boundary power of all ADNs in p.u., (ADN, T). Raises Stopped.
     """
+    if time.monotonic() >= ended:
+        raise Stopped("time_limit", f"ADN {d} has no answer in time")
     c = coordination.compiled(coordination.build(alone(instance, d, power)))
     stays = None if before is None else c.answered(before.x)
     best, x = _solve(c, c.program, gap, ended)
@@ -139,9 +141,7 @@ def proximal(c: Coordination, x: Array) -> Program:
 
 def _solve(c: Coordination, program: Program, gap: float, ended: float) -> tuple[Outcome, Array]:
     """An outcome and its point. Raises Stopped where there is none."""
-    left = ended - time.monotonic()
-    if left <= 0:
-        raise Stopped("time_limit", "not all DSOs have an answer in time")
+    left = max(ended - time.monotonic(), SHORTEST_S)
     outcome = solve(c.problem, program, gap=gap, time_limit_s=left)
     if outcome.x is None:
         raise Stopped(outcome.status, outcome.message)
