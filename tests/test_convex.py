@@ -103,4 +103,6 @@ def test_a_schedule_is_kept_where_no_sound_point_beside_it_is_found(shared, monk
     found = run(shared.instance, "tso-led", shared=shared)
     assert found.certificate.status == "certified"
     assert len(calls) == 2
-    assert found.decision.figures["imbalance_mwh"] == 0.0
+    figures = found.decision.figures
+    assert figures["imbalance_mwh"] == figures["band_saves_dsos"] == 0.0
+    assert figures["restoring_costs_dsos"] == pytest.approx(0.0, abs=1e-5)

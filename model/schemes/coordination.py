@@ -111,8 +111,10 @@ class Coordination:
             raise Stopped("error", "the follower's program has no solution in its boxes")
         return answer
 
-    def prices(self, x: Array) -> Array:
-        """The follower's prices at the ADNs' host buses in $/MWh, (ADN, T), as they stand in ``x``."""
+    def settled_prices(self, x: Array) -> Array:
+        """What ADNs pay in $/MWh, (ADN, T): the tariff, or the follower's prices at their hosts in ``x``."""
+        if self.instance.settlement == "tariff":
+            return np.tile(self.instance.tariff_per_mwh, (self.instance.n_adns, 1))
         instance, number = self.instance, self.program.objective_map.number
         lam = self.problem.multipliers.lam
         at = [

@@ -71,11 +71,7 @@ def decide(c: Coordination, gap: float, ended: float, progress: Progress) -> Dec
             break
     progress("dispatch")
     x = c.answered(assembled(c, games))
-    if instance.settlement == "tariff":
-        prices = np.tile(instance.tariff_per_mwh, (instance.n_adns, 1))
-    else:
-        prices = c.prices(x)
-    energy = (prices * instance.base_mva * power).sum(axis=1)
+    energy = (c.settled_prices(x) * instance.base_mva * power).sum(axis=1)
     costs = {d: game.own + float(energy[d]) for d, game in games.items()}
     gains = {
         f"gain_limit_{d}": float(costs[d] - game.bound) / max(abs(costs[d]), 1.0) for d, game in games.items()

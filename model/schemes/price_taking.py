@@ -32,7 +32,7 @@ def decide(c: Coordination, gap: float, ended: float, progress: Progress) -> Dec
     found = c.whole(c.dsos, cost, relaxed, gap, ended)
     progress("dispatch")
     x = c.answered(found.x)
-    settled = announced if c.instance.settlement == "tariff" else c.prices(x)
+    settled = c.settled_prices(x)
     power_mw = c.instance.base_mva * x[c.P_boundary]
     return Decision(
         c.problem,
@@ -59,11 +59,9 @@ def cost_at(prices: Array, schedule: Schedule) -> float:
 
 def announced_prices(c: Coordination) -> Array:
     """$/MWh at the ADNs' host buses, (ADN, T): the tariff, or the TSO's on forecast net load."""
-    if c.instance.settlement == "tariff":
-        return np.tile(c.instance.tariff_per_mwh, (c.instance.n_adns, 1))
     forecast = np.zeros(len(c.program.c))
     forecast[c.P_boundary] = forecast_net_load(c.instance)
-    return c.prices(c.answered(forecast))
+    return c.settled_prices(c.answered(forecast))
 
 
 def forecast_net_load(instance: Instance) -> Array:

@@ -55,31 +55,28 @@ def decide(c: Coordination, gap: float, ended: float, progress: Progress) -> Dec
     third = least(face, own + weight * c.losses, ended)
     if _beyond(third.x, second) > 2 * HELD:  # the solver's error exceeds what losses weigh
         third = second
-    third.x[c.imbalance_up] = third.x[c.imbalance_down] = 0.0
     exchange = third.x[c.P_boundary]
 
     # The last point is the DSOs' relaxed answer to its own schedule: the second program's bound holds for
     # every schedule of the face, this one too, and the point costs the DSOs no more than what was held.
     before = c.answered(third.x)
-    prices = c.prices(before)
-    if c.instance.settlement == "tariff":
-        prices = np.tile(c.instance.tariff_per_mwh, (c.instance.n_adns, 1))
+    prices = c.settled_prices(before)
     progress("binaries restored")
     peak = [np.sum([bus.pd_mw for bus in feeder.buses], axis=0).max() for feeder in c.instance.feeders]
     band = BAND * np.array(peak)[:, None] / c.instance.base_mva
     banded = c.scheduled(exchange, band)
     priced = c.fees + c.wear + c.cost(c.P_boundary, prices)
-    relaxed_cost = float(priced @ third.x)
+    scheduled_cost = float(priced @ third.x)
     for columns in (c.imbalance_up, c.imbalance_down):
         priced = priced + c.cost(columns, IMBALANCE_PER_MWH)
     relaxed = least(banded, priced, ended)
-    found = c.whole(banded, priced, relaxed, gap, ended)
+    found, cost_relaxed = c.whole(banded, priced, relaxed, gap, ended), relaxed.value
     if banded.violation(found.x) > SOUND:
         # The price of imbalance has its kink where the schedule has no interior, and a solver may end beside
         # it. Then nobody leaves the schedule; what that forgoes is in the gap.
-        kept = c.whole(banded, priced, replace(relaxed, x=third.x, value=relaxed_cost), np.inf, ended)
+        kept = c.whole(banded, priced, replace(relaxed, x=third.x, value=scheduled_cost), np.inf, ended)
         if banded.violation(kept.x) < banded.violation(found.x):
-            found = kept
+            found, cost_relaxed = kept, scheduled_cost
     x = c.answered(found.x)
 
     # What an interior-point method leaves on both at once is no imbalance.
@@ -105,8 +102,8 @@ def decide(c: Coordination, gap: float, ended: float, progress: Progress) -> Dec
         imbalance_per_mwh=IMBALANCE_PER_MWH,
         figures={
             "scheduled_generation_cost": first.value,
-            "restoring_costs_dsos": found.value - relaxed.value,
-            "band_saves_dsos": relaxed_cost - relaxed.value,
+            "restoring_costs_dsos": found.value - cost_relaxed,
+            "band_saves_dsos": scheduled_cost - cost_relaxed,
             "leaving_costs_tso": float(c.generation @ (x - before)),
             "imbalance_mwh": c.instance.base_mva * float(imbalance.sum()),
             "alternatives": float(len(others)),
