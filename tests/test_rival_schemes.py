@@ -29,7 +29,27 @@ from model.schemes import (
 )
 from model.stamping import compile_problem, stamped_costs
 
+
+def without_fees():
+    case = toy(2, 2)
+    free = case.fees.model_copy(update=dict.fromkeys(type(case.fees).model_fields, 0.0))
+    return case.model_copy(update={"fees": free})
+
+
+def bare():
+    """Beside an ADN like others one without load, peers and devices, and nobody to trade with."""
+    case = toy(2, 2)
+    buses = [
+        bus.model_copy(update={"pd_mw": (0.0, 0.0), "qd_mvar": (0.0, 0.0)}) for bus in case.feeders[1].buses
+    ]
+    nothing = {"buses": tuple(buses), "peers": (), "pv": (), "bess": ()}
+    empty = case.feeders[1].model_copy(update=nothing)
+    return case.model_copy(update={"feeders": (case.feeders[0], empty), "arcs": ()})
+
+
 CASES = {
+    "no fees": without_fees(),
+    "bare": bare(),
     "two": toy(2, 4),
     "tariff": toy(2, 4, settlement="tariff"),
     "tight": toy(3, 4, rate_mw=3.0, load_mw=9.0),
