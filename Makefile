@@ -20,6 +20,16 @@ SCALE_20   ?= --adns 20 --partners complete --gap 0.001 --time-limit 120 --metho
 SCALE_100  ?= --adns 100 --partners nearest:4,complete --gap 0.002 --time-limit 240 --method auto,relaxation --congestion moderate,strong
 SCALE_300  ?= --adns 300 --partners nearest:4 --gap 0.003 --time-limit 600 --memory-limit 12000 --method auto,relaxation
 SCALE_1000 ?= --adns 1000 --partners nearest:4 --gap 0.003 --time-limit 1500 --memory-limit 20000
+# The sweeps of `make study`: six schemes on the same instances, 20 seeds at the default, then one factor at a time.
+STUDY      ?= --adns 5 --scheme dso-led,tso-led,price-taking,centralised,uncoordinated,nash --gap 0.001 --time-limit 300
+STUDY_1    ?= --seeds 20
+STUDY_2    ?= --seeds 5 --pv-penetration 0.7,1.4,2.1
+STUDY_3    ?= --seeds 5 --bess-power-share 0.1,0.2,0.4
+STUDY_4    ?= --seeds 5 --access-per-mwh 2 --network-per-mwh 3 --local-per-mwh 1 --wheeling-per-mwh 1.5 --wheeling-distance-per-mwh 0.75
+STUDY_5    ?= --seeds 5 --access-per-mwh 8 --network-per-mwh 12 --local-per-mwh 4 --wheeling-per-mwh 6 --wheeling-distance-per-mwh 3
+STUDY_6    ?= --seeds 5 --settlement lmp,tariff
+STUDY_7    ?= --seeds 5 --congestion none,moderate,strong
+STUDY_8    ?= --seeds 5 --network fixed,scaled
 PYTEST     ?= -n 2
 # The least share of branches of model/ that tests must take, in percent; the files that `make mutants` changes.
 BRANCHES   ?= 95
@@ -36,12 +46,13 @@ define newline
 
 endef
 
-.PHONY: help venv report rivals scale test coverage mutants soak bench lint clean
+.PHONY: help venv report rivals scale study test coverage mutants soak bench lint clean
 
 help:
 	@echo 'make report   sweep N = $(ADNS), then the scaling report in $(OUT)/'
 	@echo 'make rivals   every method on the same instances, up to 10 minutes a run; added to $(RESULTS)/ and reported'
 	@echo 'make scale    N = 1 to 1,000 to their gap targets, limits of 98 minutes in all; added to $(RESULTS)/ and reported'
+	@echo 'make study    DSO-led against five other schemes, hours; added to $(RESULTS)/study/ and reported'
 	@echo 'make test     all tests'
 	@echo 'make coverage all tests; fails below $(BRANCHES) % of branches of model/'
 	@echo 'make soak     the long campaigns, LENGTH=1 is about an hour; figures to reports/campaigns.jsonl'
@@ -78,6 +89,12 @@ rivals: $(VENV)/.test
 # Each sweep resumes where it stopped, so the target does too.
 scale: $(VENV)/.run
 	$(foreach sizes,SCALE_1 SCALE_20 SCALE_100 SCALE_300 SCALE_1000,$(if $($(sizes)),$(bin)/tso-dso sweep $($(sizes)) $(SCALE) -o $(RESULTS)$(newline)))
+	$(bin)/tso-dso report $(RESULTS) -o $(OUT)
+
+# Its rows stand apart from those of the growth study; the report takes both, so those of `make report` come first.
+study: $(VENV)/.run
+	$(bin)/tso-dso sweep --adns $(ADNS) --seeds $(SEEDS) --gap $(GAP) --time-limit $(TIME_LIMIT) $(SWEEP) -o $(RESULTS)
+	$(foreach sweep,1 2 3 4 5 6 7 8,$(if $(STUDY_$(sweep)),$(bin)/tso-dso sweep $(STUDY) $(STUDY_$(sweep)) -o $(RESULTS)/study$(newline)))
 	$(bin)/tso-dso report $(RESULTS) -o $(OUT)
 
 test: $(VENV)/.test

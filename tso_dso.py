@@ -1,6 +1,6 @@
-"""The command line: ``tso-dso generate``, ``solve``, ``sweep`` and ``report``.
+"""The command line: ``tso-dso generate``, ``solve``, ``sweep``, ``compare`` and ``report``.
 
-Exit status: 0 done (for ``solve``: certified to the gap asked for); 1 not certified (the gap not
+Exit status: 0 done (``solve``, ``compare``: all certified to the gap asked for); 1 not certified (the gap not
 reached, the time limit, infeasible, an error); 2 bad input, told in one line on standard error, with
 nothing written, or a disk that is full or gone; 129, 130, 143 ended by SIGHUP, SIGINT, SIGTERM, told
 in one line, or 141 by a reader of the output who went away, with nothing half written left behind.
@@ -173,8 +173,6 @@ def solve(
     Exit status 0: certified to the gap asked for. 1: not certified, because the gap was not reached or
     the time limit was, because the instance is infeasible, or after an error; the status says which.
     """
-    from pydantic_core import to_json
-
     from benchmarks import runner
     from model.solvers.workers import Cluster, choose
 
@@ -192,8 +190,7 @@ def solve(
             measured = runner.measure_or_fail(case, settings, recorder)
             row = recorder.row(**order, run_id=identify(case.digest(), settings))
         (stage / "row.json").write_text(row.model_dump_json(indent=1) + "\n", "utf-8")
-        certificate = to_json(measured.certificate.to_dict(), indent=1, inf_nan_mode="null", fallback=_plain)
-        (stage / "certificate.json").write_bytes(certificate + b"\n")
+        (stage / "certificate.json").write_text(as_json(measured.certificate.to_dict()), "utf-8")
         if measured.schedule is not None:
             measured.schedule.to_csv(stage / "schedule.csv", index=False)
     if measured.schedule is None:
@@ -274,6 +271,52 @@ def _specs(adns: str, seeds: str, given: Mapping[str, str | None], rivals: bool)
                 yield read(Spec, settings | {"n_adns": n_adns, "seed": seed, "options": options})
 
 
+@command(epilog="Example: tso-dso compare five.json --schemes dso-led,tso-led -o five/")
+@takes("Solution", {name: Settings.model_fields[name] for name in ("gap", "time_limit")})
+def compare(
+    instance_file: Annotated[str, typer.Argument(metavar="FILE", help="instance written by generate")],
+    output: Output = "comparison",
+    schemes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME,NAME,...", help="schemes, separated by commas", show_default="all of them"
+        ),
+    ] = None,
+    **given: str,
+) -> int:
+    """Compare coordination schemes on one instance: a table, figures, every schedule and certificate.
+
+    Writes measures.csv, ranges.csv (what ties leave open), adns.csv, certificates.json, schedule-*.csv,
+    profiles.png and measures.png. The time limit is each scheme's. Exit status 0: all certified.
+    """
+    from benchmarks.comparison import compare as compare_schemes
+    from model.schemes import SCHEMES, check_scheme
+    from reports.compare import write_comparison
+
+    folder = place("output", output, "a folder name")
+    case = Instance.read(place("instance file", instance_file, "a file name"))
+    settings = read(Settings, given)
+    chosen = list(dict.fromkeys(schemes.split(","))) if schemes is not None else list(SCHEMES)
+    for scheme in chosen:
+        check_scheme(scheme)
+    with staged(folder) as stage:
+        with _spinner() as progress:
+            task = progress.add_task("build", total=None)
+
+            def tell(scheme: str, doing: str) -> None:
+                progress.update(task, description=f"{scheme}: {doing}")
+
+            found = compare_schemes(case, chosen, settings.gap, settings.time_limit, tell)
+        about = f"N = {case.n_adns}, seed {case.seed}, settlement {case.settlement}, {case.hours} h"
+        tables = write_comparison(stage, found.rows, found.schedules, found.by_adn, about)
+        checks = {scheme: certificate.to_dict() for scheme, certificate in found.certificates.items()}
+        write_whole(stage / "certificates.json", as_json(checks))
+    for one in tables:
+        _print(one.title, one.columns, [[cell.text for cell in line] for line in one.lines])
+    _show({"folder": folder})
+    return 0 if all(row["status"] == "certified" for row in found.rows) else 1
+
+
 @command(epilog="Example: tso-dso report results/ -o reports/latest/")
 def report(
     results: Annotated[str, typer.Argument(metavar="RESULTS", help="folder written by sweep")],
@@ -303,6 +346,24 @@ def _show(facts: Mapping[str, Any]) -> None:
     table = Table(show_header=False)
     for name, text in known.items():
         table.add_row(name, text)
+    out.print(table)
+
+
+def as_json(data: Any) -> str:
+    """Plain data as indented JSON, what is no finite number as null."""
+    from pydantic_core import to_json
+
+    return to_json(data, indent=1, inf_nan_mode="null", fallback=_plain).decode() + "\n"
+
+
+def _print(title: str, columns: list[str], lines: list[list[str]]) -> None:
+    """A table on a terminal, its lines with tabs between on a pipe."""
+    if not out.is_terminal:
+        _tell(*("\t".join(line) for line in [columns, *lines]))
+        return
+    table = Table(*columns, title=title, show_edge=False)
+    for line in lines:
+        table.add_row(*line)
     out.print(table)
 
 
@@ -353,7 +414,7 @@ def _phases() -> Iterator[Callable[[dict[str, Any]], None]]:
         yield tell
 
 
-RUN_COLUMNS = "n_adns seed partners method mode status gap solve_s total_s peak_mb message".split()
+RUN_COLUMNS = "n_adns seed partners method mode status gap solve_s total_s peak_mb scheme message".split()
 TABLE_COLUMNS = "n_adns seed partners method status gap total_s peak_mb".split()  # what 80 characters hold
 
 
@@ -374,14 +435,17 @@ def _runs(specs: list[Spec]) -> Iterator[Callable[[Spec, dict[str, Any]], None]]
                 progress.advance(task)
             elif "phase" in news or "progress" in news:
                 doing = news.get("phase") or news["progress"]
-                about = f"N={spec.n_adns} seed={spec.seed} {spec.options.partners} {spec.method}: {doing}"
+                who = spec.method if spec.scheme == "dso-led" else spec.scheme
+                about = f"N={spec.n_adns} seed={spec.seed} {spec.options.partners} {who}: {doing}"
                 progress.update(task, description=about)
 
         yield watch
     if out.is_terminal and rows:
-        table = Table(*TABLE_COLUMNS, show_edge=False)
+        several = len({row.scheme for row in rows}) > 1
+        shown = ["scheme" if several and name == "partners" else name for name in TABLE_COLUMNS]
+        table = Table(*shown, show_edge=False)
         for row in rows:
-            table.add_row(*_cells(row, TABLE_COLUMNS))
+            table.add_row(*_cells(row, shown))
         out.print(table)
         for row in rows:
             if row.status not in ("certified", "gap_limit"):

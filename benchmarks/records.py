@@ -67,7 +67,9 @@ class Row(BaseModel):
     Times in s, memory in MB, ``objective``, ``bound``, ``abs_gap`` and ``follower_regret`` in $,
     energy in MWh; the gaps are relative. ``predicted`` holds the closed-form counts and
     ``coefficients`` their ``a, b, c`` in ``a + b N + c n_arcs``. ``reference_s`` is the time of
-    a small fixed workload in the same process, to compare machines and moments.
+    a small fixed workload in the same process, to compare machines and moments. ``measures`` are those of
+    :mod:`model.measures`, ``ranges`` the least and most of each over what a scheme leaves open, ``figures``
+    the scheme's own numbers.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -114,6 +116,9 @@ class Row(BaseModel):
     relaxation_slack: Number = None
     shed_mwh: Number = None
     nodes: Count = None
+    measures: dict[str, Number] | None = None
+    ranges: dict[str, tuple[Number, Number]] | None = None
+    figures: dict[str, Number] | None = None
     run_id: str
     options: dict[str, Any] = {}
     versions: dict[str, str] = {}

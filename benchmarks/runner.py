@@ -91,6 +91,11 @@ def check(settings: Settings) -> None:
         if getattr(settings, field) not in names:
             raise InputError(field, getattr(settings, field), ", ".join(names))
     check_method(settings.method)
+    if settings.scheme != "dso-led":  # programs of its own: no method and no mode to choose
+        for field, only in (("method", "auto"), ("mode", "big_m")):
+            if getattr(settings, field) != only:
+                allowed = f"{only} with scheme {settings.scheme}"
+                raise InputError(field, getattr(settings, field), allowed)
 
 
 def check_all(choices: Sequence[Settings]) -> None:
@@ -119,11 +124,14 @@ def measure(case: Instance, settings: Settings, recorder: Recorder) -> Measured:
     """
     from model.certificate import certify
     from model.counts import coefficients, predict
-    from model.metrics import schedule
-    from model.schemes import build
+    from model.measures import measures
+    from model.metrics import extract, table
+    from model.schemes import SCHEMES, build
     from model.solvers import READ_PYOMO, solve
     from model.stamping import compile_problem
 
+    if settings.scheme in SCHEMES and settings.scheme != "dso-led":
+        return _measure_scheme(case, settings, recorder)
     recorder.note(**facts_of(case))
     with recorder.phase("build"):
         stamped = settings.method not in READ_PYOMO
@@ -150,12 +158,49 @@ def measure(case: Instance, settings: Settings, recorder: Recorder) -> Measured:
     sound = all(check.passed for check in certificate.checks)
     if settings.method == "relaxation" and outcome.status == "solved" and sound:
         certificate = replace(certificate, status="gap_limit")  # no point, and none was asked for
+    recorder.note(**_certified(certificate), nodes=outcome.nodes)
+    recorder.note(message=certificate.message or outcome.message)
+    if outcome.x is None:
+        return Measured(certificate, None)
+    schedule = extract(problem, program, outcome.x)
+    recorder.note(measures=measures(schedule))
+    return Measured(certificate, table(schedule))
+
+
+def _certified(certificate: "Certificate") -> dict[str, Any]:
+    """What a certificate adds to the row, its message left out."""
     names = (
         "status objective bound bound_by gap abs_gap follower_regret cone_violation relaxation_slack shed_mwh"
     )
-    found = {name: getattr(certificate, name) for name in names.split()}
-    recorder.note(**found, nodes=outcome.nodes, message=certificate.message or outcome.message)
-    return Measured(certificate, None if outcome.x is None else schedule(problem, program, outcome))
+    return {name: getattr(certificate, name) for name in names.split()}
+
+
+def _measure_scheme(case: Instance, settings: Settings, recorder: Recorder) -> Measured:
+    """:func:`measure` of a scheme that is several programs: what all schemes share is built and compiled."""
+    from model.metrics import table
+    from model.schemes import checked, coordination, decide
+
+    recorder.note(**facts_of(case))
+    with recorder.phase("build"):
+        problem = coordination.build(case)
+    with recorder.phase("compile"):
+        shared = coordination.compiled(problem)
+    recorder.note(**shared.program.sizes, coupling=problem.coupling)
+    with recorder.phase("solve"):
+        decision = decide(
+            shared,
+            settings.scheme,
+            gap=settings.gap,
+            time_limit_s=settings.time_limit,
+            progress=lambda text: recorder.tell({"progress": text}),
+        )
+    with recorder.phase("certify"):
+        result = checked(settings.scheme, decision, settings.gap)
+    recorder.note(**_certified(result.certificate), message=result.certificate.message)
+    if result.schedule is None:
+        return Measured(result.certificate, None)
+    recorder.note(measures=result.measures(), ranges=result.ranges(), figures=decision.figures)
+    return Measured(result.certificate, table(result.schedule))
 
 
 def measure_or_fail(case: Instance, settings: Settings, recorder: Recorder) -> Measured:

@@ -94,3 +94,24 @@ def settlement_payment(m: pyo.ConcreteModel, instance: Instance, hours: range):
             for t in hours
         )
     return sum(m.follower.hour_cost[t] - m.follower.native_value[t] for t in hours)
+
+
+def add_imbalance(m: pyo.ConcreteModel, instance: Instance, feeders: list[FeederData], hours: range) -> None:
+    """P_boundary - up + down = exchange: what an ADN takes more and less than an exchange schedule says.
+
+    ``exchange`` is a mutable parameter; a scheme without a schedule lifts the row's limits.
+    """
+    adns = range(instance.n_adns)
+
+    def deviation_box(m: pyo.ConcreteModel, d: int, t: int) -> tuple[float, float]:
+        least, most = feeders[d].boundary_box[t]
+        return 0, max(most - least, 0.0)
+
+    m.exchange = pyo.Param(adns, hours, mutable=True, default=0.0)
+    m.imbalance_up = pyo.Var(adns, hours, bounds=deviation_box)
+    m.imbalance_down = pyo.Var(adns, hours, bounds=deviation_box)
+
+    @m.Constraint(adns, hours)
+    def exchange_schedule(m, d, t):
+        taken = m.feeder[d].P_boundary[t] - m.imbalance_up[d, t] + m.imbalance_down[d, t]
+        return taken == m.exchange[d, t]

@@ -76,3 +76,8 @@ def add_current_cone(b: pyo.Block, data: FeederData, hours: range) -> None:
     @b.Constraint(data.buses, hours)
     def current_cone(b, j, t):
         return b.P[j, t] ** 2 + b.Q[j, t] ** 2 <= _voltage(b, data, parent[j], t) * b.l[j, t]
+
+
+def losses(b: pyo.Block, data: FeederData, hours: range):
+    """sum r l over branches and hours: what the feeder loses, in p.u. h."""
+    return sum(data.r[j] * b.l[j, t] for j in data.buses for t in hours)

@@ -92,6 +92,10 @@ class Schedule:
             cost = cost + np.array([b.cost_per_mwh for b in gen.blocks]) @ dispatch
         return cost
 
+    def social_cost(self) -> float:
+        """Generation, shedding, spillage and battery wear in $: what is used up. Fees are transfers."""
+        return float(self.generation_cost().sum()) + self.payments()["wear"]
+
     def phantom_losses_mwh(self) -> float:
         """Energy that slack cones lose beyond physics: sum r (l - (P^2 + Q^2) / v), in MWh."""
         base = self.instance.base_mva

@@ -210,6 +210,14 @@ class LinearMap:
         return columns, np.fromiter(repn.linear.values(), dtype=float), float(repn.constant)
 
 
+def linear_map(m: pyo.ConcreteModel) -> LinearMap:
+    """For affine expressions over the columns of a compiled model, without compiling it."""
+    components = m.component_objects(pyo.Var, descend_into=True)
+    variables = [id(v) for component in components for v in component.values()]
+    visitor = QuadraticRepnVisitor({}, var_recorder=OrderedVarRecorder({}, {}, None))
+    return LinearMap(dict(zip(variables, range(len(variables)), strict=True)), len(variables), visitor)
+
+
 class _Triplets:
     """Rows of a sparse matrix under construction."""
 

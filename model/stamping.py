@@ -22,7 +22,7 @@ from scipy.sparse import csr_array, vstack
 
 from model.per_unit import FeederData
 from model.problem import Problem
-from model.program import Array, LinearMap, Program, compile_model, cone_starts
+from model.program import Array, LinearMap, Program, compile_model, cone_starts, linear_map
 
 Copies = tuple[Array, Array]
 
@@ -73,6 +73,26 @@ def compile_problem(problem: Problem) -> Program:
         pattern = compile_model(problem.pattern, n_hours)
         adns = _stamped(pattern, len(pattern_hours(n_hours)), n_hours)
         return _joined(adns, compile_model(problem.m))
+
+
+def stamped_costs(problem: Problem, program: Program, costs: Iterable[object]) -> list[Array]:
+    """Costs of the ADNs, each stated in the variables of the pattern, as vectors over the program's columns.
+
+    ``program`` is ``compile_problem(problem)``. Raises ValueError for a cost that is not affine, or that
+    differs between the pattern's hours.
+    """
+    n_hours = problem.instance.hours
+    n_pattern = len(pattern_hours(n_hours))
+    affine = linear_map(problem.pattern)
+    vectors = []
+    for cost in costs:
+        row, constant = affine.row(cost)
+        last = row[n_pattern - 1 :: n_pattern]
+        if constant or not np.array_equal(row, np.repeat(last, n_pattern)):
+            raise ValueError("a cost that is not the same in every hour of the pattern")
+        own = np.repeat(last, n_hours)
+        vectors.append(np.append(own, np.zeros(len(program.c) - len(own))))
+    return vectors
 
 
 def _stamped(p: Program, n_pattern: int, n_hours: int) -> Program:

@@ -11,7 +11,7 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from reports import campaigns, figures, rivals, schedules, tables, verdict
+from reports import campaigns, claims, figures, rivals, schedules, tables, verdict
 from reports.draw import Picture
 from reports.fits import PHASES, compare_counts, count_laws, fit_growth
 from reports.rows import FINISHED, ReportError, Results, flat, read_results
@@ -72,12 +72,18 @@ def _write(results: Results, folder: Path) -> None:
         (folder / name).write_text(template.render(content), "utf-8")
     lines = [json.dumps(record, ensure_ascii=False) + "\n" for record in results.records]
     (folder / "rows.jsonl").write_text("".join(lines), "utf-8")
+    if content["led"]:
+        lines = [json.dumps(record, ensure_ascii=False) + "\n" for record in content["led"].records]
+        (folder / "study.jsonl").write_text("".join(lines), "utf-8")
     flat(results.records).to_csv(folder / "rows.csv", index=False, lineterminator="\n")
 
 
 def _move(draft: Path, output: Path) -> None:
     (output / "figures").mkdir(exist_ok=True)
-    for name in FIGURES:  # a figure that the new report does not have must not survive from the old one
+    for name in (
+        *FIGURES,
+        "claims",
+    ):  # a figure that the new report does not have must not survive from the old one
         if not (draft / "figures" / f"{name}.png").exists():
             (output / "figures" / f"{name}.png").unlink(missing_ok=True)
     for path in sorted(draft.rglob("*")):
@@ -105,7 +111,7 @@ def gather(results: Results) -> dict[str, Any]:
     compared, laws, all_fits = compare_counts(rows), count_laws(rows), fit_growth(rows)
     day_picture, day_totals, day_notes = schedules.one_day(own)
     sizes = sorted(int(n) for n in rows["n_adns"].unique())
-    long_ones = campaigns.read()
+    long_ones, led = campaigns.read(), claims.study(results.folder)
     sections = [
         Section(
             "sizes",
@@ -142,6 +148,7 @@ def gather(results: Results) -> dict[str, Any]:
             if raced
             else []
         ),
+        *([Section("schemes", led.picture.title, led.text, led.picture, led.tables)] if led else []),
         Section(
             "memory",
             "Memory",
@@ -193,6 +200,7 @@ def gather(results: Results) -> dict[str, Any]:
         "hero": figures.growth(rows, laws, all_fits),
         "how_to_read": verdict.HOW_TO_READ,
         "sections": sections,
+        "led": led,
     }
 
 

@@ -43,7 +43,7 @@ def case() -> dict:
 
 
 def test_help_shows_an_example_for_every_command(run):
-    for command in ("generate", "solve", "sweep", "report"):
+    for command in ("generate", "solve", "sweep", "compare", "report"):
         status, told, _ = run(command, "--help")
         assert status == 0 and f"Example: tso-dso {command} " in told
     status, told, _ = run("--help")
@@ -109,6 +109,7 @@ def test_sweep_resumes_and_report_reads_it(run, tmp_path):
     header, *rows = told.splitlines()
     assert status == 0 and header.startswith("n_adns\tseed\tpartners")
     assert [line.split("\t")[5] for line in rows] == ["certified", "certified"]
+    assert [line.split("\t")[10] for line in rows] == ["dso-led", "dso-led"]
     status, told, errors = run(*order)
     assert status == 0 and told == ""
     assert "0 runs added" in errors and "2 were there" in errors

@@ -310,3 +310,25 @@ def test_an_unexpected_exception_is_a_fact_of_the_run(failure, status, message, 
         facts |= json.loads(line)
     assert (facts["status"], facts["message"], facts["done"]) == (status, message, True)
     assert facts["compile_s"] > 0 and "solve_s" not in facts
+
+
+@pytest.mark.parametrize("scheme", ["dso-led", "tso-led", "uncoordinated"])
+def test_a_row_holds_the_measures_of_its_schedule(scheme):
+    recorder = runner.Recorder()
+    settings = Settings(scheme=scheme)
+    found = runner.measure(instance(1, hours=2), settings, recorder)
+    row = recorder.row(**runner.order_of(settings), run_id="one")
+    assert (row.scheme, row.status) == (scheme, "certified")
+    assert row.measures["import_mwh"] == pytest.approx(found.schedule["p_boundary_mw"].clip(lower=0).sum())
+    assert row.total_s > row.solve_s > 0
+    assert bool(row.ranges) == bool(row.figures) == (scheme == "tso-led")
+    if row.ranges:
+        low, high = row.ranges["battery_mwh"]
+        assert low <= row.measures["battery_mwh"] <= high
+    assert Row.model_validate_json(row.model_dump_json()) == row
+
+
+@pytest.mark.parametrize(("field", "value"), [("method", "highs"), ("mode", "sos1")])
+def test_a_scheme_of_several_programs_has_no_method_to_choose(field, value):
+    with pytest.raises(InputError, match=f"{field}: got '{value}'; allowed: .* with scheme nash"):
+        runner.check(Settings(scheme="nash", **{field: value}))

@@ -4,15 +4,24 @@ The optimistic bilevel problem as one program: the follower's optimality conditi
 optimisation, and strong duality makes the energy payment linear. Mixed-integer second-order cone program.
 """
 
+import time
+from typing import TYPE_CHECKING
+
 import pyomo.environ as pyo
 
 from model import boundary, branch_flow, dc_flow, kkt, resources, trading
 from model.boxes import add_redundant_boxes
 from model.complementarity import MODES
+from model.convex import SHORTEST_S
 from model.data import Instance
+from model.decision import Decision, Progress
 from model.per_unit import FeederData, TransmissionData, feeder_data, transmission_data
 from model.problem import Problem
-from model.stamping import add_hourly_parameters, pattern_hours
+from model.solvers import solve
+from model.stamping import add_hourly_parameters, compile_problem, pattern_hours
+
+if TYPE_CHECKING:
+    from model.schemes.coordination import Coordination
 
 
 def build(instance: Instance, mode: str, stamped: bool) -> Problem:
@@ -27,7 +36,8 @@ def build(instance: Instance, mode: str, stamped: bool) -> Problem:
         some_hours = pattern_hours(instance.hours)
         hourly = add_hourly_parameters(pattern, feeders, some_hours)
         add_adns(pattern, instance, hourly, some_hours)
-        pattern.leader_cost = pyo.Objective(expr=fees(pattern, instance, hourly, some_hours))
+        own_cost = fees(pattern, instance, hourly, some_hours) + wear(pattern, hourly, some_hours)
+        pattern.leader_cost = pyo.Objective(expr=own_cost)
         add_boundaries(m, feeders, hours)
     else:
         pattern = None
@@ -35,8 +45,18 @@ def build(instance: Instance, mode: str, stamped: bool) -> Problem:
     multipliers, pairs = add_follower(m, instance, feeders, network, hours)
     MODES[mode].add(m, pairs)
     payment = boundary.settlement_payment(m, instance, hours)
-    m.leader_cost = pyo.Objective(expr=payment if stamped else payment + fees(m, instance, feeders, hours))
+    if not stamped:
+        payment += fees(m, instance, feeders, hours) + wear(m, feeders, hours)
+    m.leader_cost = pyo.Objective(expr=payment)
     return Problem(instance, "dso-led", mode, m, multipliers, pairs, pattern)
+
+
+def decide(c: "Coordination", gap: float, ended: float, progress: Progress) -> Decision:
+    """The bilevel problem solved by the default method, proof included."""
+    problem = build(c.instance, "big_m", stamped=True)
+    program = compile_problem(problem)
+    left = max(ended - time.monotonic(), SHORTEST_S)
+    return Decision(problem, program, solve(problem, program, "auto", gap, left, progress))
 
 
 def add_adns(m: pyo.ConcreteModel, instance: Instance, feeders: list[FeederData], hours: range) -> None:
@@ -118,10 +138,15 @@ def add_follower(
 
 
 def fees(m: pyo.ConcreteModel, instance: Instance, feeders: list[FeederData], hours: range):
-    """Access, wheeling, network and local fees, and battery wear, in $."""
+    """Access, wheeling, network and local fees, in $."""
     total = trading.wheeling_fees(m, instance, hours)
     for b, data in zip(m.feeder.values(), feeders, strict=True):
         total += boundary.access_fees(b, instance, hours)
         total += trading.peer_fees(b, instance, data, hours)
-        total += resources.wear_cost(b, data, hours)
     return total
+
+
+def wear(m: pyo.ConcreteModel, feeders: list[FeederData], hours: range):
+    """Battery wear of all ADNs, in $."""
+    blocks = zip(m.feeder.values(), feeders, strict=True)
+    return sum(resources.wear_cost(b, data, hours) for b, data in blocks)

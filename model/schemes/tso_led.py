@@ -1,0 +1,154 @@
+"""TSO-led, top-down coordination: the TSO fixes the exchange at every boundary, the DSOs follow.
+
+The TSO minimises generation cost over its dispatch and the exchange schedule, subject to what every feeder
+can follow: the conic relaxation with the DSOs' binaries relaxed, as the conventional scheme needs it. Its
+optimum is not unique (merit order is flat, wear is not its own), so ties go to the DSOs' cost, then to the
+least losses, which keep the cones tight. At that schedule the DSOs minimise the sum of their costs, trades
+included, first relaxed, then with their binaries restored within an imbalance band.
+
+What the DSOs decide does not enter the TSO's cost, and whatever the TSO may choose they can follow. So the
+leader's problem needs no optimality conditions of its followers, and convex programs in sequence are exact.
+"""
+
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+
+from model.certificate import FEASIBILITY, Check
+from model.convex import HELD, SOUND, Least, Stopped, held, least
+from model.decision import Decision, Progress
+from model.metrics import Schedule
+from model.outcome import Outcome
+from model.program import Array, Program
+from model.schemes.coordination import Coordination
+from model.schemes.price_taking import cost_at
+
+# An ADN may leave its schedule by this part of its peak load, at this price beside the energy's: dearer than
+# any energy of the default instances (30 to 45 $/MWh), far cheaper than lost load (1,000).
+BAND = 0.05
+IMBALANCE_PER_MWH = 50.0
+# A schedule of least losses leaves the cones no interior, which an interior-point method needs: so much is as
+# good as kept, p.u. The certificate lets the same pass.
+ROOM = 1e-6
+
+
+def decide(c: Coordination, gap: float, ended: float, progress: Progress) -> Decision:
+    """The TSO's schedule, the DSOs' answer with whole binaries, the TSO's dispatch of that.
+
+    ``alternatives``: where time is left, other schedules of the same generation cost with the DSOs' relaxed
+    answers, pushed to both ends of battery use, exchange and sun used. Raises Stopped where a program has no
+    solution or none in time.
+    """
+    progress("generation cost")
+    first = least(c.relaxed, c.generation, ended)
+    face = held(c.relaxed, c.generation, first.value)
+    progress("ties: the DSOs' cost")
+    own = c.fees + c.wear
+    if c.instance.settlement == "tariff":
+        own = own + c.cost(c.P_boundary, np.array(c.instance.tariff_per_mwh)[None, :])
+    second = least(face, own, ended)
+    progress("ties: losses")
+    # All the losses together weigh as much as the DSOs' cost may rise: so that is held, with room to search.
+    lost = float(c.losses @ second.x)
+    weight = HELD * max(abs(second.value), 1.0) / lost if lost > 0 else 0.0
+    third = least(face, own + weight * c.losses, ended)
+    if _beyond(third.x, second) > 2 * HELD:  # the solver's error exceeds what losses weigh
+        third = second
+    exchange = third.x[c.P_boundary]
+
+    # The last point is the DSOs' relaxed answer to its own schedule: the second program's bound holds for
+    # every schedule of the face, this one too, and the point costs the DSOs no more than what was held.
+    before = c.answered(third.x)
+    prices = c.settled_prices(before)
+    progress("binaries restored")
+    peak = [np.sum([bus.pd_mw for bus in feeder.buses], axis=0).max() for feeder in c.instance.feeders]
+    band = BAND * np.array(peak)[:, None] / c.instance.base_mva
+    banded = c.scheduled(exchange, band)
+    priced = c.fees + c.wear + c.cost(c.P_boundary, prices)
+    scheduled_cost = float(priced @ third.x)
+    for columns in (c.imbalance_up, c.imbalance_down):
+        priced = priced + c.cost(columns, IMBALANCE_PER_MWH)
+    relaxed = least(banded, priced, ended)
+    found, cost_relaxed = c.whole(banded, priced, relaxed, gap, ended), relaxed.value
+    if banded.violation(found.x) > SOUND:
+        # The price of imbalance has its kink where the schedule has no interior, and a solver may end beside
+        # it. Then nobody leaves the schedule; what that forgoes is in the gap.
+        kept = c.whole(banded, priced, replace(relaxed, x=third.x, value=scheduled_cost), np.inf, ended)
+        if banded.violation(kept.x) < banded.violation(found.x):
+            found, cost_relaxed = kept, scheduled_cost
+    x = c.answered(found.x)
+
+    # What an interior-point method leaves on both at once is no imbalance.
+    x[c.imbalance_up] = np.maximum(x[c.P_boundary] - exchange, 0.0)
+    x[c.imbalance_down] = np.maximum(exchange - x[c.P_boundary], 0.0)
+    imbalance = x[c.imbalance_up] + x[c.imbalance_down]
+    exchange_mw = exchange * c.instance.base_mva
+    others = alternatives(c, face, third.x, ended, progress)
+    return Decision(
+        c.problem,
+        c.program,
+        Outcome("solved", x),
+        objective=float(priced @ x),
+        recount=partial(cost, prices, exchange_mw),
+        proof=found,
+        gap=max(found.gap, first.gap, second.gap),
+        checks=(
+            Check("generation cost is least", first.gap, gap),
+            Check("generation cost held", _beyond(third.x, first), 2 * HELD),
+            Check("the DSOs' cost held", _beyond(third.x, second), 2 * HELD),
+        ),
+        exchange=exchange_mw,
+        imbalance_per_mwh=IMBALANCE_PER_MWH,
+        figures={
+            "scheduled_generation_cost": first.value,
+            "restoring_costs_dsos": found.value - cost_relaxed,
+            "band_saves_dsos": scheduled_cost - cost_relaxed,
+            "leaving_costs_tso": float(c.generation @ (x - before)),
+            "imbalance_mwh": c.instance.base_mva * float(imbalance.sum()),
+            "alternatives": float(len(others)),
+        },
+        alternatives=others,
+    )
+
+
+def cost(prices: Array, exchange_mw: Array, schedule: Schedule) -> float:
+    """The DSOs' cost at the schedule's prices in $/MWh, and what leaving the schedule costs them, in $."""
+    left = sum(np.abs(f.P_boundary - own).sum() for f, own in zip(schedule.feeders, exchange_mw, strict=True))
+    return cost_at(prices, schedule) + IMBALANCE_PER_MWH * float(left)
+
+
+def follow(c: Coordination, exchange: Array, ended: float) -> Least:
+    """The DSOs' relaxed answer to an exchange schedule, (ADN, T) in p.u.: least fees and wear.
+
+    Energy costs them the same whatever they do: the schedule is given, and at ``lmp`` so are its prices.
+    """
+    return least(c.scheduled(exchange, np.array([[ROOM]])), c.fees + c.wear, ended)
+
+
+def alternatives(
+    c: Coordination, face: Program, x: Array, ended: float, progress: Progress
+) -> tuple[Array, ...]:
+    """The DSOs' answers to schedules at the ends of the TSO's optimal face, as many as time allows."""
+    exchange = np.zeros(len(c.program.c))
+    exchange[c.P_boundary] = np.sign(x[c.P_boundary])
+    throughput, sun = np.zeros((2, len(c.program.c)))
+    throughput[np.concatenate([c.columns("charge"), c.columns("discharge")])] = 1.0
+    sun[c.columns("pv_p")] = 1.0
+    found: list[Array] = []
+    try:
+        for name, direction in (("battery use", throughput), ("exchange", exchange), ("sun", sun)):
+            for sense in (1.0, -1.0):
+                progress(f"other schedules: {'least' if sense > 0 else 'most'} {name}")
+                end = least(face, sense * direction, ended)
+                answer = c.answered(follow(c, end.x[c.P_boundary], ended).x)
+                if c.relaxed.violation(answer) <= FEASIBILITY:  # else the solver ended far from a point
+                    found.append(answer)
+    except Stopped:
+        pass  # what was found so far is still true
+    return tuple(found)
+
+
+def _beyond(x: Array, first: Least) -> float:
+    """By how much the cost at x exceeds its least, relative to that."""
+    return (first.program.objective(x) - first.value) / max(abs(first.value), 1.0)
