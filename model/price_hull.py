@@ -293,6 +293,10 @@ def _state_cuts(
     seen = [view.of(g) for g in cuts.on_loads]
     on_loads = np.array([in_view for in_view, _ in seen]).reshape(len(seen), parts.shape[1])
     sides = cuts.sides - np.array([error for _, error in seen])
+    # Penalties of an hour are steep: rows of that size have HiGHS lose its way. Powers of two, so exact.
+    size = np.abs(np.column_stack([cuts.on_joined, on_loads, sides])).max(axis=1, initial=1.0)
+    scale = 2.0 ** -np.ceil(np.log2(size))
+    on_joined, on_loads, sides = cuts.on_joined * scale[:, None], on_loads * scale[:, None], sides * scale
     found = []
     for share, part in zip(shares, parts, strict=True):
         own = rows.columns(np.minimum(low, 0.0), np.maximum(high, 0.0))
@@ -300,7 +304,7 @@ def _state_cuts(
             rows.add([column, share], [1.0, -most], -np.inf, 0.0)
             rows.add([column, share], [1.0, -least], 0.0, np.inf)
         columns = [*own, *part, share]
-        for on_own, on_part, side in zip(cuts.on_joined, on_loads, sides, strict=True):
+        for on_own, on_part, side in zip(on_joined, on_loads, sides, strict=True):
             rows.add(columns, [*on_own, *on_part, -side], 0.0, np.inf)
         found.append(own)
     for column, own in zip(cuts.joined, np.array(found).T, strict=True):

@@ -32,6 +32,10 @@ OUTSIDE_COST, RESTORED, MOVE = 3.0, 8, 4.0
 PROMISE = 0.3
 
 
+# Of every hour its columns that are held besides the schedule, and at what.
+Fixed = list[dict[int, float]]
+
+
 @dataclass(frozen=True)
 class Seen:
     """What the hours answered to a schedule: charge and discharge and what another unit of each costs,
@@ -91,7 +95,8 @@ class Points:
             return None
         anywhere = Leaf(np.zeros((0, len(prices[0]))), np.zeros(0))
         self._proposal([seen], seen, 1.0, [anywhere] * len(prices))
-        return self._settled(seen, prices)
+        found = self._whole(seen, prices, self._nothing_fixed())
+        return None if found is None else self._joined(found)
 
     def one_way(self, schedule: Array) -> Array:
         """Each battery's schedule with the same stored, but never charging and discharging at once."""
@@ -174,20 +179,23 @@ class Points:
         # What storage is worth is told by the tangents alone; limits of reach would take part of it.
         self._proposal(seen, best, np.inf, leaves)
         worth = self.worth
-        # Into the leaves, by steps no longer than that takes: a longer one would leave them again.
+        # Into the leaves with binaries whole, by steps no longer than that takes: a longer one would leave
+        # them again.
         power = float(self.program.upper[self.flows[0]].sum(axis=0).max(initial=0.0))
+        fixed = self._nothing_fixed()
+        now = self._whole(best, prices, fixed)
         for _ in range(RESTORED):
-            outside = self._outside(best, leaves)
+            if now is None:
+                break
+            best, outside = now, self._outside(now, leaves)
             if outside <= OUTSIDE:
                 break
             reach = min(reach, MOVE * outside / max(power, outside))
             proposal, _ = self._proposal(seen, best, reach, leaves)
-            now = None if proposal is None else self._look(proposal, prices)
-            if now is None:
-                break
-            best = now
+            now = None if proposal is None else self._look(proposal, prices, fixed)
+            now = None if now is None else self._whole(now, prices, fixed)
         self.worth = worth
-        return best.schedule, self._settled(best, prices)
+        return best.schedule, None if now is None else self._joined(best)
 
     def _outside(self, seen: Seen, leaves: list[Leaf]) -> float:
         beyond = [
@@ -196,12 +204,17 @@ class Points:
         ]
         return max(beyond)
 
-    def _look(self, schedule: Array, prices: list[Array]) -> Seen | None:
-        T = self.blocks.hours
-        answers = self.ask([self._held(t, schedule, prices[t], {}) for t in range(T)])
-        if any(answer is None for answer in answers):
-            return None
+    def _look(self, schedule: Array, prices: list[Array], fixed: Fixed | None = None) -> Seen | None:
+        """What the hours answer to a schedule; ``fixed``: columns held besides, of every hour."""
+        fixed = fixed or self._nothing_fixed()
+        return self._seen(
+            schedule, self.ask([self._held(t, schedule, prices[t], own) for t, own in enumerate(fixed)])
+        )
+
+    def _seen(self, schedule: Array, answers: list[Answer | None]) -> Seen | None:
         found = [answer for answer in answers if answer is not None]
+        if len(found) < len(answers):
+            return None
         slopes = np.zeros(schedule.shape)
         for t, answer in enumerate(found):
             rows, cost = self.blocks.rows[t], self.blocks.program.c[self.at[:, :, t]]
@@ -211,6 +224,9 @@ class Points:
             slopes[:, :, t] = cost - (A.T @ y).reshape(cost.shape)
         values = np.array([answer.value for answer in found])
         return Seen(schedule, slopes, values, [answer.load for answer in found], found)
+
+    def _nothing_fixed(self) -> Fixed:
+        return [{} for _ in range(self.blocks.hours)]
 
     def _held(self, t: int, schedule: Array, price: Array, fixed: dict[int, float]) -> Question:
         hosts, K = len(price), schedule.shape[1]
@@ -287,29 +303,35 @@ class Points:
         proposal = self.one_way(found.x[: 2 * n].reshape(best.schedule.shape))
         return proposal, float(found.x[3 * n : 3 * n + T].sum())
 
-    def _settled(self, seen: Seen, prices: list[Array]) -> Array | None:
-        """The point without the follower, binaries whole."""
-        answers = list(seen.answers)
-        fixed: list[dict[int, float]] = [{} for _ in answers]
+    def _whole(self, seen: Seen, prices: list[Array], fixed: Fixed) -> Seen | None:
+        """The same with binaries whole: those in conflict join ``fixed``, and their hours are asked again."""
         for _ in range(SETTLINGS):
-            x = self._joined(seen.schedule, answers)
+            x = self._powers(seen)
             rounded, undecided = round_by_direction(self.program, x)
             if not undecided.any():
-                return rounded
+                return seen
             columns = kin(self.program, x, undecided)
             busy = [int(t) for t in np.unique(self.hour_of[undecided])]
             for j in columns[np.isin(self.hour_of[columns], busy)]:
                 fixed[self.hour_of[j]][int(self.number[j])] = float(rounded[j])
+            answers: list[Answer | None] = list(seen.answers)
             asked = self.ask([self._held(t, seen.schedule, prices[t], fixed[t]) for t in busy])
             for t, answer in zip(busy, asked, strict=True):
-                if answer is None:
-                    return None
                 answers[t] = answer
+            found = self._seen(seen.schedule, answers)
+            if found is None:
+                return None
+            seen = found
         return None
 
-    def _joined(self, schedule: Array, answers: list[Answer]) -> Array:
+    def _joined(self, seen: Seen) -> Array:
+        """The point without the follower, binaries at the sides that powers tell."""
+        return round_by_direction(self.program, self._powers(seen))[0]
+
+    def _powers(self, seen: Seen) -> Array:
+        schedule = seen.schedule
         x = np.zeros(len(self.program.c))
-        for t, answer in enumerate(answers):
+        for t, answer in enumerate(seen.answers):
             mine = self.hour_of == t
             x[mine] = answer.x[self.number[mine]]
         x[self.flows] = schedule

@@ -12,6 +12,7 @@ the batteries anew.
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from operator import itemgetter
 
 import numpy as np
 from scipy.sparse import csr_array, vstack
@@ -45,6 +46,8 @@ REFERENCES, SAME = 3, 1e-3
 ROUNDS = 40
 # Leaves with a smaller share wait for exploration: they are many, and hide little.
 EXPLORED = 0.1
+# The best choice of leaves is asked about and picked anew until cuts hold it, so many times at most.
+PICKS = 6
 # Seconds for the mixed-integer program that picks one leaf an hour.
 PICKING_S = 10.0
 
@@ -287,14 +290,23 @@ class HourlySearch(Search):
             held += [self.questions[k] for k in numbers[short > -each]]
             if use.share * self._most_short(node, use) > each:
                 asked.append(use)
-        questions = [self._question(node, use) for use in asked]
-        for use, answer in zip(asked, self._put(questions), strict=True):
+        first = len(self.questions)
+        self._ask(node, asked)
+        self.tight = [*{id(question): question for question in held + self.questions[first:]}.values()]
+        stuck = len(self.bounds) > STUCK and self.bounds[-1] - self.bounds[-1 - STUCK] < enough
+        return (fresh or self._missed(node, asked) > enough) and not stuck
+
+    def _ask(self, node: Hull, uses: list[Use]) -> list[Answer | None]:
+        """Ask the hours what is used of their leaves."""
+        answers = self._put([self._question(node, use) for use in uses])
+        for use, answer in zip(uses, answers, strict=True):
             if answer is not None:
                 self.values.setdefault((use.hour, id(use.leaf)), []).append((use.inflow, answer.value))
-        self.tight = [*{id(question): question for question in held + questions}.values()]
-        underrated = sum(use.share * max(self._short(node, use)[1].max(initial=0.0), 0.0) for use in asked)
-        stuck = len(self.bounds) > STUCK and self.bounds[-1] - self.bounds[-1 - STUCK] < enough
-        return (fresh or underrated > enough) and not stuck
+        return answers
+
+    def _missed(self, node: Hull, uses: list[Use]) -> float:
+        """By how much a point is dearer by cuts that came after it, in $."""
+        return sum(use.share * max(self._short(node, use)[1].max(initial=0.0), 0.0) for use in uses)
 
     def _short(self, node: Hull, use: Use) -> tuple[Array, Array]:
         """The cuts of an hour, and by how much each of them misses what is used of a leaf, in $."""
@@ -338,11 +350,26 @@ class HourlySearch(Search):
         self, node: Hull, chosen: Allowed, known: Known, fixed: Fixed, x: Array, ended: float
     ) -> Array | None:
         """The point of the best choice of one explored leaf an hour."""
-        found = None if time.monotonic() >= ended else self._picked(node, chosen, x, ended)
-        if found is None:
-            return None
-        picked, x = found
-        leaves = [picked[t][0] for t in sorted(picked)]
+        enough = self.fine * self.gap * max(abs(self.best.value), 1.0)
+        answers: dict[int, Answer | None] = {}
+        for _ in range(1 if self.whole else PICKS):
+            found = None if time.monotonic() >= ended else self._picked(node, chosen, ended)
+            if found is None:
+                return None
+            picked, x = found
+            leaves = [picked[t][0] for t in sorted(picked)]
+            if self.whole:
+                break
+            at = [[other is leaf for other in chosen[t]].index(True) for t, leaf in enumerate(leaves)]
+            uses = [
+                Use(t, leaf, 1.0, x[node.loads[t][n]], *x[node.joined[t][n]])
+                for t, (leaf, n) in enumerate(zip(leaves, at, strict=True))
+            ]
+            asked = [use for use in uses if self._most_short(node, use) > enough / len(uses)]
+            answers = dict(zip((use.hour for use in asked), self._ask(node, asked), strict=True))
+            if self._missed(node, asked) <= enough:
+                break
+            node = hull(self.relaxed, self.node_hours, chosen, known)
         if self.whole:
             pure = hull(self.program.relaxed(), self.hours, picked, known)
             result = solve_relaxation(pure.program, max(ended - time.monotonic(), 0.1))
@@ -351,14 +378,11 @@ class HourlySearch(Search):
             self.found_prices = self._prices(result.row_duals[self.blocks.dynamics_before])
             self.schedule = result.x[self.points.flows]
         else:
-            at = [[other is leaf for other in chosen[t]].index(True) for t, leaf in enumerate(leaves)]
-            questions = [
-                self._question(node, Use(t, leaf, 1.0, x[node.loads[t][n]], *x[node.joined[t][n]]))
-                for t, (leaf, n) in enumerate(zip(leaves, at, strict=True))
-            ]
-            answers = [answer for answer in self._put(questions) if answer is not None]
-            if len(answers) == len(questions):
-                self.schedule = self.points.stored(answers, self.schedule)
+            rest = [use for use in uses if use.hour not in answers]
+            answers |= dict(zip((use.hour for use in rest), self._ask(node, rest), strict=True))
+            told = [answer for _, answer in sorted(answers.items(), key=itemgetter(0)) if answer is not None]
+            if len(told) == len(answers):
+                self.schedule = self.points.stored(told, self.schedule)
         prices = [self._price(t, leaf) for t, leaf in enumerate(leaves)]
         bound = max(self.bounds)
         enough = bound + self._margin(bound, self.gap)
@@ -377,7 +401,7 @@ class HourlySearch(Search):
     def _snap(self, *_: object) -> None:
         """A candidate lies wholly in a leaf of each hour already."""
 
-    def _picked(self, node: Hull, chosen: Allowed, x: Array, ended: float) -> tuple[Allowed, Array] | None:
+    def _picked(self, node: Hull, chosen: Allowed, ended: float) -> tuple[Allowed, Array] | None:
         """The best choice of one leaf an hour, by the master: explored ones, where they will do."""
         p = node.program
         shares = np.concatenate([node.shares[t] for t in chosen])
