@@ -187,7 +187,7 @@ def solve(
     runner.check(settings)
     with staged(folder) as stage:
         with _phases() as tell:
-            recorder = runner.Recorder(tell)
+            recorder = runner.Recorder(tell, owns_process=True)
             order = runner.order_of(settings)
             measured = runner.measure_or_fail(case, settings, recorder)
             row = recorder.row(**order, run_id=identify(case.digest(), settings))
@@ -227,7 +227,7 @@ def sweep(
     that can, is a line with its status.
     """
     from benchmarks import runner
-    from benchmarks.sweep import in_order
+    from benchmarks.course import in_order
     from benchmarks.sweep import sweep as run_all
 
     folder = place("output", output, "a folder name")
@@ -354,6 +354,7 @@ def _phases() -> Iterator[Callable[[dict[str, Any]], None]]:
 
 
 RUN_COLUMNS = "n_adns seed partners method mode status gap solve_s total_s peak_mb message".split()
+LEFT = "left_s"  # on a pipe beside them: the seconds that the rest may take
 TABLE_COLUMNS = "n_adns seed partners method status gap total_s peak_mb".split()  # what 80 characters hold
 
 
@@ -361,15 +362,18 @@ TABLE_COLUMNS = "n_adns seed partners method status gap total_s peak_mb".split()
 def _runs(specs: list[Spec]) -> Iterator[Callable[[Spec, dict[str, Any]], None]]:
     """A progress bar over the runs of a sweep, then their table; on a pipe, a line for each as it ends."""
     rows: list[Row] = []
-    with _spinner(BarColumn(), MofNCompleteColumn()) as progress:
-        task = progress.add_task("start", total=len(specs))
+    with _spinner(BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[left]}")) as progress:
+        task = progress.add_task("start", total=len(specs), left="")
 
         def watch(spec: Spec, news: dict[str, Any]) -> None:
             if "row" in news:
                 rows.append(news["row"])
+                left_s = news.get(LEFT)
+                progress.update(task, left="" if left_s is None else f"about {_span(left_s)} left")
                 if not out.is_terminal:
-                    header = ["\t".join(RUN_COLUMNS)] if len(rows) == 1 else []
-                    _tell(*header, "\t".join(_cells(rows[-1], RUN_COLUMNS)))
+                    header = ["\t".join([*RUN_COLUMNS, LEFT])] if len(rows) == 1 else []
+                    left = "" if left_s is None else f"{left_s:.0f}"
+                    _tell(*header, "\t".join([*_cells(rows[-1], RUN_COLUMNS), left]))
             if "row" in news or "resumed" in news:
                 progress.advance(task)
             elif "phase" in news or "progress" in news:
@@ -386,6 +390,13 @@ def _runs(specs: list[Spec]) -> Iterator[Callable[[Spec, dict[str, Any]], None]]
         for row in rows:
             if row.status not in ("certified", "gap_limit"):
                 out.print(f"N={row.n_adns} seed={row.seed} {row.status}: {row.message}", markup=False)
+
+
+def _span(seconds: float) -> str:
+    """A time in the unit that a reader would use."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _cells(row: Row, names: list[str]) -> list[str]:

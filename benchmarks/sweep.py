@@ -2,8 +2,9 @@
 
 The results folder holds ``rows.jsonl``, one line a run, and ``schedules/<run_id>.csv``. A sweep
 skips the runs that have a row, so it resumes where it stopped. A run that hangs, crashes or
-outgrows the memory becomes a row with that status, and the sweep goes on. A sweep may be killed at any
-moment: it loses no row, and on Linux its run ends with it (:mod:`benchmarks.guard`).
+outgrows the memory becomes a row with that status, and the sweep goes on; where a limit stopped all
+seeds of a size, larger ones become rows ``skipped`` (:mod:`benchmarks.course`). A sweep may be killed at
+any moment: it loses no row, and on Linux its run ends with it (:mod:`benchmarks.guard`).
 """
 
 import fcntl
@@ -23,6 +24,7 @@ from typing import IO, Any
 from pydantic import ValidationError
 
 from benchmarks import guard
+from benchmarks.course import STOPPED, Course, Known
 from benchmarks.ending import undisturbed
 from benchmarks.files import clear_partial
 from benchmarks.records import Row, Spec
@@ -41,15 +43,9 @@ RESERVED_MB = 1000 + 100 * (os.cpu_count() or 1)
 OUTPUT_BYTES = 10_000_000  # of what a run prints, kept while it lasts
 TAIL_BYTES = 10_000  # and looked at when it has failed
 
-# Called with a run and what it tells: {"phase": ...}, {"progress": ...}, facts, then {"row": Row};
-# or {"resumed": commit} where the run has its row already, measured at that commit.
+# Called with a run and what it tells: {"phase": ...}, {"progress": ...}, facts, then {"row": Row, "left_s":
+# the seconds that the rest may take}; or {"resumed": commit} where it has its row, measured at that commit.
 Watch = Callable[[Spec, dict[str, Any]], None]
-
-
-def in_order(specs: Sequence[Spec]) -> list[Spec]:
-    """Seed by seed, and from small to large within one: a machine that drifts then slows all sizes alike."""
-    unique = {spec.run_id: spec for spec in specs}
-    return sorted(unique.values(), key=lambda spec: (spec.seed, spec.n_adns))
 
 
 def sweep(
@@ -68,31 +64,40 @@ def sweep(
     """
     rows = []
     with _rows_file(folder) as file:
-        there = commits(file)
+        there = recorded(file)
         clear_partial(folder / "schedules")
-        for spec in in_order(specs):
+        course = Course(specs, there)
+        for spec in course:
             if spec.run_id in there:
-                watch(spec, {"resumed": there[spec.run_id]})
+                watch(spec, {"resumed": there[spec.run_id].commit})
                 continue
-            row = run_apart(spec, folder, watch, worker, grace_s)
+            started = time.monotonic()
+            reason = course.hopeless(spec)
+            if reason is None:
+                row = run_apart(spec, folder, watch, worker, grace_s)
+            else:
+                row = Row(**_order(spec), status="skipped", message=reason)
             _append(file, folder, row)
             rows.append(row)
-            watch(spec, {"row": row})
+            course.note(spec, Known(row.commit, row.status, time.monotonic() - started))
+            watch(spec, {"row": row, "left_s": course.left_s()})
     return rows
 
 
-def commits(file: IO[bytes]) -> dict[str, str | None]:
-    """The runs that have a row, by run_id, and the commit each was measured at.
+def recorded(file: IO[bytes]) -> dict[str, Known]:
+    """The runs that have a row, by run_id.
 
     A last line that was cut off while being written is removed, so that the next one starts afresh.
     """
     file.seek(0)
-    found: dict[str, str | None] = {}
+    found: dict[str, Known] = {}
     end = 0
     for line in io.BytesIO(file.read()):
         with suppress(ValueError, TypeError, KeyError):  # a damaged line is no run's row
             row = json.loads(line)
-            found[row["run_id"]] = row.get("commit")
+            seconds = row.get("time_limit_s" if row.get("status") in STOPPED else "total_s")
+            seconds = float(seconds) if isinstance(seconds, int | float) else None
+            found[row["run_id"]] = Known(row.get("commit"), row.get("status"), seconds)
             if not line.endswith(b"\n"):
                 file.write(b"\n")
                 return found
@@ -151,11 +156,7 @@ def _append(file: IO[bytes], folder: Path, row: Row) -> None:
 
 def run_apart(spec: Spec, folder: Path, watch: Watch, worker: Sequence[str], grace_s: float) -> Row:
     """One run in a process of its own, watched from outside; its row whatever happens."""
-    order: dict[str, Any] = {"n_adns": spec.n_adns, "seed": spec.seed, "run_id": spec.run_id}
-    options = spec.options.model_dump()
-    for name in ("hours", "settlement", "partners", "network", "congestion"):
-        order[name] = options[name]
-    order |= {"options": options} | order_of(spec) | surroundings()
+    order = _order(spec)
     facts = dict(order)
     with tempfile.TemporaryDirectory(prefix="tso-dso-", ignore_cleanup_errors=True) as scratch:
         news = Path(scratch, "facts.jsonl")
@@ -194,6 +195,15 @@ def run_apart(spec: Spec, folder: Path, watch: Watch, worker: Sequence[str], gra
         return Row(**order, **failed(f"told of {wrong['loc'][0]} what no row can hold: {wrong['input']!r}"))
 
 
+def _order(spec: Spec) -> dict[str, Any]:
+    """What a run's row says before the run has begun."""
+    order: dict[str, Any] = {"n_adns": spec.n_adns, "seed": spec.seed, "run_id": spec.run_id}
+    options = spec.options.model_dump()
+    for name in ("hours", "settlement", "partners", "network", "congestion"):
+        order[name] = options[name]
+    return order | {"options": options} | order_of(spec) | surroundings()
+
+
 def _guarded(spec: Spec, scratch: str) -> list[str]:
     """The command before the worker's."""
     if not GUARDED:
@@ -226,21 +236,26 @@ def _watch(
                 phase, since = fact["phase"], time.monotonic()
             elif "progress" not in fact:
                 facts |= fact
-        own_mb = facts.get("peak_mb")
-        peak_mb = max(peak_mb, memory_mb(process.pid), own_mb if isinstance(own_mb, float) else 0.0)
+        held_mb, own_mb = memory_mb(process.pid), facts.get("peak_mb")
+        peak_mb = max(peak_mb, held_mb, own_mb if isinstance(own_mb, float) else 0.0)
         facts["peak_mb"] = peak_mb or None
+        lasted = time.monotonic() - since
+        if phase in PHASES and alive:  # the run knows its own peak only, not that of its other processes
+            own_mb = facts.get(f"{phase}_mb")
+            facts[f"{phase}_mb"] = max(held_mb, own_mb if isinstance(own_mb, float) else 0.0) or None
+        stopped = {"stopped_in": phase, f"{phase}_s": lasted} if phase in PHASES else {}
         if peak_mb > spec.memory_limit:  # though it may have ended before we saw it
             message = f"ended in phase {phase}: {peak_mb:.0f} MB of {spec.memory_limit:.0f} MB"
-            return {"status": "memory_limit", "message": message}
+            return stopped | {"status": "memory_limit", "message": message}
         if not alive:
             return {}
         if facts.get("done"):  # its last words; what hangs at the exit of the process is no result
             with suppress(subprocess.TimeoutExpired):
                 process.wait(grace_s)
             return {}
-        if time.monotonic() - since > spec.time_limit + grace_s:
-            message = f"ended in phase {phase} after {time.monotonic() - since:.0f} s"
-            return {"status": "time_limit", "message": message}
+        if lasted > spec.time_limit + grace_s:
+            message = f"ended in phase {phase} after {lasted:.0f} s"
+            return stopped | {"status": "time_limit", "message": message}
         if os.fstat(errors.fileno()).st_size > OUTPUT_BYTES:
             kept = _tail(errors)
             errors.truncate(0)

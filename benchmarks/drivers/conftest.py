@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.runner import peak_memory_mb, warm_up
+from benchmarks.runner import forget_peak_memory, peak_memory_mb, warm_up
 
 HERE = Path(__file__).parent
 
@@ -27,8 +27,4 @@ def warm():
 @pytest.fixture
 def peak_mb():
     """Says the peak memory of this process since the test began, MB; None where the system cannot."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5")  # Linux: forget the peak so far
-    except OSError:
-        return lambda: None
-    return peak_memory_mb
+    return peak_memory_mb if forget_peak_memory() else lambda: None
