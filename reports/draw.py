@@ -130,7 +130,8 @@ def _fill(frame: Figure | SubFigure, panel: Panel) -> None:
         own.remove()
     handles, labels = axes.get_legend_handles_labels()
     if handles:
-        columns = 1 if max(len(label) for label in labels) > 22 else min(3, len(handles))
+        longest = max(len(label) for label in labels)
+        columns = min(1 if longest > 22 else 2 if longest > 14 else 3, len(handles))
         frame.legend(
             handles,
             labels,
@@ -205,6 +206,17 @@ def log_n_axis(axes: Axes, sizes: list[int]) -> None:
     axes.set_xlabel("ADNs, N")
     if sizes:
         axes.set_xlim(sizes[0] / 1.15, sizes[-1] * 1.15)
+
+
+def log_axis(axes: Axes, farthest: float) -> None:
+    """A logarithmic x axis of factors from 1 up."""
+    axes.set_xscale("log")
+    powers = range(math.ceil(math.log10(farthest)) + 1)
+    ticks = [step * 10.0**power for power in powers for step in ((1, 2, 5) if farthest < 100 else (1,))]
+    axes.xaxis.set_major_locator(FixedLocator([tick for tick in ticks if tick <= farthest]))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(compact))
+    axes.set_xlim(0.95, farthest)
 
 
 def log_y_axis(axes: Axes, label: str) -> None:

@@ -1,5 +1,6 @@
 """The scaling report: verdict, sections, one HTML page and its Markdown twin, written as a whole."""
 
+import base64
 import json
 import os
 import shutil
@@ -11,13 +12,18 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from reports import campaigns, figures, rivals, schedules, tables, verdict
+from reports import campaigns, figures, profiles, rivals, schedules, tables, verdict
+from reports.counts import compare_counts, count_laws
 from reports.draw import Picture
-from reports.fits import PHASES, compare_counts, count_laws, fit_growth
+from reports.fits import NORMALISED, PHASES, fit_growth
 from reports.rows import FINISHED, ReportError, Results, flat, read_results
+from reports.study import FEWEST_SIZES, Study
+from reports.study import study as choose_study
+from reports.study import words as design
 from reports.tables import Table
 
-FIGURES = ("growth", "sizes", "times", "gaps", "memory", "day")
+FIGURES = ("growth", "sizes", "times", "gaps", "memory", "profiles", "challenge", "day")
+TRIED = ["solve_s", "total_s", "peak_mb"]  # the measures whose laws the larger sizes challenge
 
 
 @dataclass(frozen=True)
@@ -70,9 +76,8 @@ def _write(results: Results, folder: Path) -> None:
     for name, is_html in (("index.html", True), ("report.md", False)):
         template = _environment(is_html).get_template(f"report.{'html' if is_html else 'md'}.j2")
         (folder / name).write_text(template.render(content), "utf-8")
-    lines = [json.dumps(record, ensure_ascii=False) + "\n" for record in results.records]
-    (folder / "rows.jsonl").write_text("".join(lines), "utf-8")
-    flat(results.records).to_csv(folder / "rows.csv", index=False, lineterminator="\n")
+    (folder / "rows.jsonl").write_text(rows_jsonl(results), "utf-8")
+    (folder / "rows.csv").write_text(rows_csv(results), "utf-8")
 
 
 def _move(draft: Path, output: Path) -> None:
@@ -100,18 +105,19 @@ def _environment(is_html: bool) -> jinja2.Environment:
 
 def gather(results: Results) -> dict[str, Any]:
     """Everything that the templates show, from verdict to versions."""
-    every, own = results.rows, rivals.study(results)
-    rows, raced = own.rows, rivals.standings(every)
-    compared, laws, all_fits = compare_counts(rows), count_laws(rows), fit_growth(rows)
-    day_picture, day_totals, day_notes = schedules.one_day(own)
-    sizes = sorted(int(n) for n in rows["n_adns"].unique())
+    every, chosen = results.rows, choose_study(results)
+    rows, counted = chosen.main.rows, chosen.counted
+    compared, laws, all_fits = compare_counts(counted), count_laws(counted), fit_growth(rows)
+    names = list(dict.fromkeys([*counted["series"], *rows["series"]]))
+    day_picture, day_totals, day_notes = schedules.one_day(chosen.main)
+    sizes = sorted(int(n) for n in every["n_adns"].unique())
     long_ones = campaigns.read()
     sections = [
         Section(
             "sizes",
             "Sizes beside their closed forms",
             verdict.agreement(compared),
-            figures.sizes(rows, laws),
+            figures.sizes(counted, laws, names),
             [tables.sizes(compared), *([tables.closed_forms(laws)] if laws else [])],
         ),
         Section(
@@ -119,8 +125,8 @@ def gather(results: Results) -> dict[str, Any]:
             "Times by phase",
             "Generating the instance, building the Pyomo model, compiling it to sparse arrays, solving "
             "and certifying are timed apart.",
-            figures.times(rows, all_fits),
-            [tables.fits(all_fits, list(PHASES)), tables.times(rows)],
+            figures.times(rows, all_fits, names),
+            [tables.fits(all_fits, [*PHASES, NORMALISED, "nodes"]), tables.times(rows)],
         ),
         Section(
             "gaps",
@@ -129,26 +135,22 @@ def gather(results: Results) -> dict[str, Any]:
             figures.gaps(rows),
             [tables.runs(every)],
         ),
-        *(
-            [
-                Section(
-                    "methods",
-                    "Methods compared",
-                    rivals.sentences(raced),
-                    None,
-                    [rivals.table(raced)],
-                )
-            ]
-            if raced
-            else []
-        ),
         Section(
             "memory",
             "Memory",
-            "The largest resident memory of the process that made the run.",
-            figures.memory(rows, all_fits),
+            "The largest resident memory of the processes that made the run, and of each phase.",
+            figures.memory(rows, all_fits, names),
             [tables.fits(all_fits, ["peak_mb"]), tables.memory(rows)],
         ),
+        *_methods(every),
+        Section(
+            "challenge",
+            "Challenge by held-out sizes",
+            verdict.challenges(all_fits),
+            figures.challenge(all_fits),
+            [table for table in [tables.challenges(all_fits, TRIED)] if table.lines],
+        ),
+        *_others(chosen),
         Section(
             "day",
             "One day of one instance",
@@ -166,34 +168,106 @@ def gather(results: Results) -> dict[str, Any]:
         Section(
             "machine",
             "Machine, settings and versions",
-            "Compare times only between equal machines and versions.",
+            "Compare times only between equal machines and versions, or as normalised totals.",
             None,
             [tables.machine(every)],
         ),
     ]
-    span = f"N = {sizes[0]}" if len(sizes) == 1 else f"N = {sizes[0]} to {sizes[-1]}"
-    notes = [*results.notes, *verdict.same_instances(rows), *day_notes]
-    if len(rows) < len(every):
-        notes.append(
-            f"Figures, fits and verdict are about the default method {rivals.DEFAULT} ({len(rows)} of "
-            f"{len(every)} runs); the others are in the comparison of methods and the table of every run."
-        )
-    if (compared["equal"].map(lambda equal: equal is False)).any():
-        notes.insert(0, verdict.agreement(compared))
-    if len(sizes) < 3:
-        notes.append("Fewer than three sizes were run: no growth of times can be fitted.")
-    if not rows["status"].isin(FINISHED).any():
-        notes.append("No run finished by itself: there are no times to fit.")
     return {
         "title": "Scaling report",
-        "subtitle": f"{len(every)} runs, {span}, {_dates(every)}",
+        "subtitle": f"{len(every)} runs, {_span(sizes)}, {_dates(every)}",
         "headline": verdict.headline(laws, all_fits),
         "verdict": [verdict.sizes(laws, compared), verdict.times(all_fits), verdict.quality(rows)],
-        "notes": notes,
-        "hero": figures.growth(rows, laws, all_fits),
+        "warnings": _warnings(rows, compared),
+        "notes": [*results.notes, *_notes(chosen, len(every)), *day_notes],
+        "hero": figures.growth(counted, laws, rows, all_fits, names),
+        "behind": [("closed forms", "sizes"), ("fitted laws", "times"), ("every run", "gaps")],
         "how_to_read": verdict.HOW_TO_READ,
         "sections": sections,
+        "downloads": _downloads(results),
     }
+
+
+def _methods(every: pd.DataFrame) -> list[Section]:
+    """The methods compared, where there are several."""
+    raced, met = rivals.standings(every), profiles.contest(every)
+    if not raced:
+        return []
+    words, shown = [rivals.sentences(raced)], [rivals.table(raced)]
+    if met is not None:
+        words, shown = [*words, profiles.sentences(met)], [profiles.means(met), profiles.shares(met), *shown]
+    picture = profiles.picture(met) if met is not None else None
+    return [Section("methods", "Methods compared", " ".join(words), picture, shown)]
+
+
+def _others(chosen: Study) -> list[Section]:
+    """The default method's runs of other designs, such as the network of fixed size."""
+    if chosen.others.empty:
+        return []
+    about = (
+        f"Figures, fits and verdict above are about one design ({design(chosen.main.rows)}). These are the "
+        "others, each curve with its own fit; a fixed network has a change of regime where the ADNs outgrow "
+        "it."
+    )
+    fits = [fit for fit in fit_growth(chosen.others, TRIED) if fit.fitted]
+    shown = [tables.fits(fits, TRIED)] if fits else []
+    return [Section("others", "Other studies", about, None, [*shown, tables.times(chosen.others)])]
+
+
+def _warnings(rows: pd.DataFrame, compared: pd.DataFrame) -> list[str]:
+    """What makes the answer wrong or void: it stands before everything else."""
+    found = []
+    if (compared["equal"].map(lambda equal: equal is False)).any():
+        found.append(verdict.agreement(compared))
+    if not rows["status"].isin(FINISHED).any():
+        found.append("No run finished by itself: there are no times to fit.")
+    if rows["n_adns"].nunique() < FEWEST_SIZES:
+        found.append("Fewer than three sizes were run: no growth of times can be fitted.")
+    return found
+
+
+def _notes(chosen: Study, n_every: int) -> list[str]:
+    """What a reader must know of the rows behind the figures."""
+    rows = chosen.main.rows
+    notes = verdict.same_instances(rows)
+    if len(rows) < n_every:
+        about = "the default method " + chosen.method if chosen.method else "all methods"
+        notes.append(
+            f"Figures, fits and verdict are about {about} ({len(rows)} of {n_every} runs), in one design: "
+            f"{design(rows)}. The others are in the sections on methods and on other studies and in the "
+            "table of every run."
+        )
+    if rows["n_adns"].nunique() >= FEWEST_SIZES and (rows["network"] == "fixed").all():
+        notes.append(
+            "These runs are on the network of fixed size, whose regime changes where the ADNs outgrow it; "
+            "growth laws are better fitted to runs with --network scaled."
+        )
+    return notes
+
+
+def _downloads(results: Results) -> list[tuple[str, str]]:
+    """The rows as files inside the page: names and data addresses."""
+    files = (
+        ("rows.csv", "text/csv", rows_csv(results)),
+        ("rows.jsonl", "application/jsonl", rows_jsonl(results)),
+    )
+    return [
+        (name, f"data:{kind};base64,{base64.b64encode(text.encode()).decode()}") for name, kind, text in files
+    ]
+
+
+def rows_csv(results: Results) -> str:
+    """The rows as comma-separated values, one line a run."""
+    return flat(results.records).to_csv(index=False, lineterminator="\n")
+
+
+def rows_jsonl(results: Results) -> str:
+    """The rows as they were written, one JSON object a line."""
+    return "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in results.records)
+
+
+def _span(sizes: list[int]) -> str:
+    return f"N = {sizes[0]}" if len(sizes) == 1 else f"N = {sizes[0]} to {sizes[-1]}"
 
 
 def _dates(rows: pd.DataFrame) -> str:

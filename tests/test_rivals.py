@@ -367,7 +367,10 @@ def test_the_report_states_the_ratios_and_keeps_rivals_out_of_the_study(tmp_path
         in words
     )
     assert "auto takes 3 in total (2 to solve) at N = 5 (nearest:4)" in words
-    assert "about the default method auto (4 of 28 runs)" in words and "28 runs, N = 1 to 5" in words
+    assert (
+        "about the default method auto (4 of 28 runs), in one design" in words
+        and "28 runs, N = 1 to 5" in words
+    )
     assert "Variables grow linearly with nearest:4; solve time" in words  # no curve for every method
     assert re.search(r"\| 5 \| nearest:4, scip, sos1 \|", words)  # but a line for every run
     assert len(rivals.table(rivals.standings(read_results(tmp_path / "in").rows)).lines) == 28
