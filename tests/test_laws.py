@@ -166,7 +166,7 @@ def told(folder: Path, times: dict[int, list[float]], **changes: object) -> Fit:
 
 def test_what_the_evidence_does_not_tell_is_undecided(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
-    blurred = {n: list((0.03 + 0.1 * n) * np.exp(rng.normal(0, 0.3, 3))) for n in (1, 2, 4, 8, 16, 32)}
+    blurred = {n: list((0.05 + 0.1 * n) * np.exp(rng.normal(0, 0.5, 3))) for n in (1, 2, 4, 8, 16, 32)}
     fitted = told(tmp_path / "blurred", blurred)
     assert fitted.chosen.startswith("undecided: ") and FORMULAS["linear"] in fitted.chosen
     broken = {
