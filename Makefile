@@ -9,7 +9,7 @@ GAP        ?= 0.03
 TIME_LIMIT ?= 60
 RESULTS    ?= results
 OUT        ?= reports/latest
-SWEEP      ?= --partners nearest:2,nearest:4,complete --network scaled
+SWEEP      ?= --partners nearest:2,nearest:4,complete
 # The sweep of `make growth`: the default method on the scaled network, every size in every seed, each phase of a
 # run within 2 minutes. Ten sizes some 1.4 apart; from 12 ADNs on the default method goes another way.
 GROWTH_ADNS  ?= 1,2,3,4,6,8,11,16,23,32

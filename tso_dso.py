@@ -14,7 +14,7 @@ import re
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import typer
@@ -274,23 +274,43 @@ def _specs(adns: str, seeds: str, given: Mapping[str, str | None], rivals: bool)
                 yield read(Spec, settings | {"n_adns": n_adns, "seed": seed, "options": options})
 
 
-@command(epilog="Example: tso-dso report results/ -o reports/latest/")
+@command(epilog="Example: tso-dso report results/ -o reports/latest/ && tso-dso report before/ after/")
 def report(
-    results: Annotated[str, typer.Argument(metavar="RESULTS", help="folder written by sweep")],
-    output: Output,
+    results: Annotated[
+        list[str], typer.Argument(metavar="RESULTS [AFTER]", help="one or two folders of sweeps")
+    ],
+    output: Annotated[
+        str | None,
+        typer.Option("--output", "-o", metavar="FOLDER", help="folder to write; of two results, if wanted"),
+    ] = None,
 ) -> int:
-    """Write the scaling report of a sweep: index.html and report.md with figures and data."""
-    from reports import ReportError, write_report
+    """Write the scaling report of a sweep: index.html and report.md with figures and data.
 
-    written = place("results folder", results, "a folder name")
-    folder = place("output", output, "a folder name")
-    with made_for(folder), _spinner() as progress:
+    Of two results: say what changed from the first to the second, and whether it is more than noise.
+    """
+    from reports import ReportError, compare, read_results, write_comparison, write_report
+
+    if len(results) > 2:
+        raise InputError("results folders", " ".join(results), "one folder, or two to be compared")
+    written = [place("results folder", one, "a folder name") for one in results]
+    if output is None and len(written) == 1:
+        raise InputError("output", "", "a folder name, given by -o")
+    folder = None if output is None else place("output", output, "a folder name")
+    with made_for(folder) if folder else nullcontext(), _spinner() as progress:
         progress.add_task("report", total=None)
         try:
-            page = write_report(written, folder)
+            if folder is None:
+                page, found = None, compare(*map(read_results, written))
+            elif len(written) == 2:
+                page, found = write_comparison(written[0], written[1], folder)
+            else:
+                page, found = write_report(written[0], folder), None
         except ReportError as error:
             raise InputError(error.field, error.value, error.allowed) from None
-    _show({"report": page})
+    if found is not None:
+        _tell(*found.sentences, *found.notes)
+    if page is not None:
+        _show({"report": page})
     return 0
 
 

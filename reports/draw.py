@@ -247,6 +247,22 @@ def log_y_axis(axes: Axes, label: str) -> None:
     axes.yaxis.set_major_formatter(FuncFormatter(compact))
 
 
+def log_ratio_axis(axes: Axes, label: str) -> None:
+    """A logarithmic y axis about 1, at least from 0.9 to 1.1, with the ticks that a reader would choose."""
+    low, high = axes.get_ylim()
+    low, high = min(low, 0.88), max(high, 1.14)
+    axes.set_yscale("log")
+    axes.set_ylim(low, high)
+    near = (0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.1, 1.2, 1.3, 1.5, 1.75, 2)
+    far = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
+    axes.yaxis.set_major_locator(
+        FixedLocator([tick for tick in (near if high / low < 4 else far) if low <= tick <= high])
+    )
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(FuncFormatter(compact))
+    axes.set_ylabel(label)
+
+
 def linear_axes(axes: Axes, label: str) -> None:
     """Both axes linear from zero, so that a straight line is linear growth."""
     axes.set_xlim(left=0)

@@ -1,40 +1,21 @@
 """The scaling report: verdict, sections, one HTML page and its Markdown twin, written as a whole."""
 
-import base64
 import json
-import os
-import shutil
-import tempfile
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import pandas as pd
 
 from reports import campaigns, figures, profiles, rivals, schedules, tables, verdict
 from reports.counts import compare_counts, count_laws
-from reports.draw import Picture
 from reports.fits import NORMALISED, PHASES, fit_growth
+from reports.publish import Section, data_address, publish
 from reports.rows import FINISHED, ReportError, Results, flat, read_results
 from reports.study import FEWEST_SIZES, Study
 from reports.study import study as choose_study
 from reports.study import words as design
-from reports.tables import Table
 
-FIGURES = ("growth", "sizes", "times", "gaps", "memory", "profiles", "challenge", "day")
 TRIED = ["solve_s", "total_s", "peak_mb"]  # the measures whose laws the larger sizes challenge
-
-
-@dataclass(frozen=True)
-class Section:
-    """One section of the page: a picture, if there is one, and the tables behind it."""
-
-    anchor: str
-    title: str
-    text: str
-    picture: Picture | None = None
-    tables: list[Table] = field(default_factory=list)
 
 
 def write_report(results: Path, output: Path) -> Path:
@@ -48,59 +29,8 @@ def write_report(results: Path, output: Path) -> Path:
     if output.resolve() == results.resolve():
         raise ReportError("output folder", str(output), "a folder other than the results folder")
     found = read_results(results)
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.resolve().parent))
-    except OSError as error:
-        raise _unwritable(output, error) from None
-    try:
-        _write(found, draft)
-        _move(draft, output)
-    except OSError as error:
-        raise _unwritable(output, error) from None
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-    return output / "index.html"
-
-
-def _unwritable(output: Path, error: OSError) -> ReportError:
-    return ReportError("output folder", str(output), f"a folder that can be written ({error.strerror})")
-
-
-def _write(results: Results, folder: Path) -> None:
-    content = gather(results)
-    (folder / "figures").mkdir()
-    for picture in (content["hero"], *(section.picture for section in content["sections"])):
-        if picture is not None:
-            picture.write_png(folder / "figures" / f"{picture.name}.png")
-    for name, is_html in (("index.html", True), ("report.md", False)):
-        template = _environment(is_html).get_template(f"report.{'html' if is_html else 'md'}.j2")
-        (folder / name).write_text(template.render(content), "utf-8")
-    (folder / "rows.jsonl").write_text(rows_jsonl(results), "utf-8")
-    (folder / "rows.csv").write_text(rows_csv(results), "utf-8")
-
-
-def _move(draft: Path, output: Path) -> None:
-    (output / "figures").mkdir(exist_ok=True)
-    for name in FIGURES:  # a figure that the new report does not have must not survive from the old one
-        if not (draft / "figures" / f"{name}.png").exists():
-            (output / "figures" / f"{name}.png").unlink(missing_ok=True)
-    for path in sorted(draft.rglob("*")):
-        if path.is_file():
-            os.replace(path, output / path.relative_to(draft))
-
-
-def _environment(is_html: bool) -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=is_html,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["md_cell"] = lambda words: str(words).replace("|", "\\|").replace("\n", " ")
-    return environment
+    files = {"rows.jsonl": rows_jsonl(found), "rows.csv": rows_csv(found)}
+    return publish(lambda: gather(found), files, output)
 
 
 def gather(results: Results) -> dict[str, Any]:
@@ -251,9 +181,7 @@ def _downloads(results: Results) -> list[tuple[str, str]]:
         ("rows.csv", "text/csv", rows_csv(results)),
         ("rows.jsonl", "application/jsonl", rows_jsonl(results)),
     )
-    return [
-        (name, f"data:{kind};base64,{base64.b64encode(text.encode()).decode()}") for name, kind, text in files
-    ]
+    return [(name, data_address(kind, text)) for name, kind, text in files]
 
 
 def rows_csv(results: Results) -> str:

@@ -307,7 +307,7 @@ DEAF = "pause = ctypes.CDLL(None).sleep; [pause(1) for _ in range(60)]"
 @pytest.mark.parametrize(("module", "name", "words"), [
     ("benchmarks.runner", "measure", ["solve", "good.json", "-o", "new/out"]),
     ("os", "replace", ["generate", "1", "-o", "one.json"]),
-    ("reports.page", "_move", ["report", "results", "-o", "new/page"]),
+    ("reports.publish", "_move", ["report", "results", "-o", "new/page"]),
 ])  # fmt: skip
 def test_sigterm_leaves_nothing_half_written(module, name, words, case, run, tmp_path):
     Path("good.json").write_text(json.dumps(case))

@@ -23,6 +23,7 @@ import pytest
 
 import benchmarks.sweep
 import reports.page
+import reports.publish
 import tso_dso
 from benchmarks import guard
 from benchmarks.course import in_order
@@ -865,13 +866,13 @@ def test_a_report_whose_rows_go_away_meanwhile_is_whole(results, capsys, monkeyp
 
 
 def test_a_report_whose_folder_goes_away_meanwhile_is_one_line(results, capsys, monkeypatch):
-    move = reports.page._move
+    move = reports.publish._move
 
     def remove_and_move(draft: Path, output: Path) -> None:
         shutil.rmtree(output)
         move(draft, output)
 
-    monkeypatch.setattr(reports.page, "_move", remove_and_move)
+    monkeypatch.setattr(reports.publish, "_move", remove_and_move)
     status, told, errors = report(capsys, "new/page")
     assert (status, told, errors.count("\n")) == (2, "", 1)
     assert "new/page" in errors and "a folder that can be written (No such file" in errors
