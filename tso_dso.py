@@ -218,6 +218,14 @@ def sweep(
     rivals: Annotated[
         bool, typer.Option("--rivals", help="all methods, each in its mode, in place of --method and --mode")
     ] = False,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="dask scheduler whose workers make the runs, one at a time each",
+            show_default="one after the other here",
+        ),
+    ] = None,
     **given: str,
 ) -> int:
     """Run many sizes and seeds, each apart under its limits; resumes where it stopped.
@@ -231,6 +239,8 @@ def sweep(
     from benchmarks.sweep import sweep as run_all
 
     folder = place("output", output, "a folder name")
+    if scheduler is not None:
+        place("scheduler", scheduler, "the address of a running dask scheduler")
     specs = in_order(list(_specs(adns, seeds, given, rivals)))
     runner.check_all(list(dict.fromkeys(spec.settings for spec in specs)))
     measured_at: set[str | None] = set()
@@ -241,7 +251,7 @@ def sweep(
                 measured_at.add(news["resumed"])
             show(spec, news)
 
-        rows = run_all(specs, folder, watch)
+        rows = run_all(specs, folder, watch, scheduler=scheduler)
     path = folder / "rows.jsonl"
     _warn(f"{len(rows)} runs added to {path}, {len(specs) - len(rows)} were there")
     here = runner.surroundings()["commit"]

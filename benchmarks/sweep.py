@@ -23,7 +23,7 @@ from typing import IO, Any
 
 from pydantic import ValidationError
 
-from benchmarks import guard
+from benchmarks import cluster, guard
 from benchmarks.course import STOPPED, Course, Known
 from benchmarks.ending import undisturbed
 from benchmarks.files import clear_partial
@@ -48,39 +48,56 @@ TAIL_BYTES = 10_000  # and looked at when it has failed
 Watch = Callable[[Spec, dict[str, Any]], None]
 
 
+class Unwanted(Exception):
+    """A run that nobody waits for any more."""
+
+
 def sweep(
     specs: Sequence[Spec],
     folder: Path,
     watch: Watch = lambda spec, news: None,
     worker: Sequence[str] = WORKER,
     grace_s: float = GRACE_S,
+    scheduler: str | None = None,
 ) -> list[Row]:
     """Run what has no row in ``folder`` yet and append its rows; returns the new ones.
+
+    The runs are made in this machine's processes, or by the workers of the dask cluster whose scheduler's
+    address is given.
 
     ``worker`` is the command of the child process, see :mod:`benchmarks.runner`. No phase of a
     run may last longer than its time limit and ``grace_s``, nor its processes hold more than its
     memory limit. Raises InputError where the folder cannot be written, or not any more, or another
     sweep writes there.
     """
-    rows = []
+    rows: list[Row] = []
     with _rows_file(folder) as file:
         there = recorded(file)
         clear_partial(folder / "schedules")
         course = Course(specs, there)
-        for spec in course:
-            if spec.run_id in there:
-                watch(spec, {"resumed": there[spec.run_id].commit})
-                continue
-            started = time.monotonic()
-            reason = course.hopeless(spec)
-            if reason is None:
-                row = run_apart(spec, folder, watch, worker, grace_s)
-            else:
-                row = Row(**_order(spec), status="skipped", message=reason)
+
+        def done(spec: Spec, row: Row, seconds: float) -> None:
             _append(file, folder, row)
             rows.append(row)
-            course.note(spec, Known(row.commit, row.status, time.monotonic() - started))
+            course.note(spec, Known(row.commit, row.status, seconds))
             watch(spec, {"row": row, "left_s": course.left_s()})
+
+        def orders() -> Iterator[Spec]:
+            for spec in course:
+                if spec.run_id in there:
+                    watch(spec, {"resumed": there[spec.run_id].commit})
+                elif (reason := course.hopeless(spec)) is not None:
+                    done(spec, Row(**order(spec), status="skipped", message=reason), 0.0)
+                else:
+                    yield spec
+
+        if scheduler is not None:
+            cluster.spread(scheduler, orders(), folder, worker, grace_s, watch, done)
+            return rows
+        for spec in orders():
+            started = time.monotonic()
+            row = run_apart(spec, folder, watch, worker, grace_s)
+            done(spec, row, time.monotonic() - started)
     return rows
 
 
@@ -154,10 +171,20 @@ def _append(file: IO[bytes], folder: Path, row: Row) -> None:
         raise InputError("output", str(folder), "a folder whose rows.jsonl stays the same file")
 
 
-def run_apart(spec: Spec, folder: Path, watch: Watch, worker: Sequence[str], grace_s: float) -> Row:
-    """One run in a process of its own, watched from outside; its row whatever happens."""
-    order = _order(spec)
-    facts = dict(order)
+def run_apart(
+    spec: Spec,
+    folder: Path,
+    watch: Watch,
+    worker: Sequence[str],
+    grace_s: float,
+    is_wanted: Callable[[], bool] = lambda: True,
+) -> Row:
+    """One run in a process of its own, watched from outside; its row whatever happens.
+
+    Raises Unwanted, with the run ended, as soon as ``is_wanted`` says so.
+    """
+    known = order(spec)
+    facts = dict(known)
     with tempfile.TemporaryDirectory(prefix="tso-dso-", ignore_cleanup_errors=True) as scratch:
         news = Path(scratch, "facts.jsonl")
         news.touch()
@@ -177,7 +204,7 @@ def run_apart(spec: Spec, folder: Path, watch: Watch, worker: Sequence[str], gra
             try:
                 with suppress(BrokenPipeError), process.stdin as stdin:  # type: ignore[union-attr]
                     stdin.write(spec.model_dump_json().encode())
-                overstepped = _watch(process, spec, told, errors, facts, watch, grace_s)
+                overstepped = _watch(process, spec, told, errors, facts, watch, grace_s, is_wanted)
             finally:
                 _end(process)
             if overstepped:
@@ -192,16 +219,16 @@ def run_apart(spec: Spec, folder: Path, watch: Watch, worker: Sequence[str], gra
         return Row(**facts)
     except ValidationError as error:  # a run whose memory is damaged may tell anything
         wrong = error.errors(include_url=False)[0]
-        return Row(**order, **failed(f"told of {wrong['loc'][0]} what no row can hold: {wrong['input']!r}"))
+        return Row(**known, **failed(f"told of {wrong['loc'][0]} what no row can hold: {wrong['input']!r}"))
 
 
-def _order(spec: Spec) -> dict[str, Any]:
+def order(spec: Spec) -> dict[str, Any]:
     """What a run's row says before the run has begun."""
-    order: dict[str, Any] = {"n_adns": spec.n_adns, "seed": spec.seed, "run_id": spec.run_id}
     options = spec.options.model_dump()
-    for name in ("hours", "settlement", "partners", "network", "congestion"):
-        order[name] = options[name]
-    return order | {"options": options} | order_of(spec) | surroundings()
+    names = ("hours", "settlement", "partners", "network", "congestion")
+    known: dict[str, Any] = {"n_adns": spec.n_adns, "seed": spec.seed, "run_id": spec.run_id}
+    known |= {name: options[name] for name in names}
+    return known | {"options": options} | order_of(spec) | surroundings()
 
 
 def _guarded(spec: Spec, scratch: str) -> list[str]:
@@ -220,6 +247,7 @@ def _watch(
     facts: dict[str, Any],
     watch: Watch,
     grace_s: float,
+    is_wanted: Callable[[], bool],
 ) -> dict[str, Any]:
     """Follow the child until it ends or oversteps a limit; returns the status of the latter, or nothing.
 
@@ -228,6 +256,8 @@ def _watch(
     phase, since, peak_mb = "start", time.monotonic(), 0.0
     unread = b""
     while True:
+        if not is_wanted():
+            raise Unwanted(spec.run_id)
         alive = process.poll() is None  # before reading, so that the last words are heard
         *lines, unread = (unread + told.read()).split(b"\n")
         for fact in filter(None, map(_fact, lines)):

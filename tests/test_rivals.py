@@ -126,7 +126,7 @@ def swept(monkeypatch):
     """Runs the command line with no run made; returns the specs that a sweep was given."""
     monkeypatch.setattr(tso_dso, "end_cleanly", lambda: None)
     given: list[Spec] = []
-    monkeypatch.setattr(benchmarks.sweep, "sweep", lambda specs, *more: given.extend(specs) or [])
+    monkeypatch.setattr(benchmarks.sweep, "sweep", lambda specs, *more, **options: given.extend(specs) or [])
 
     def swept(*words: object) -> list[Spec]:
         given.clear()
