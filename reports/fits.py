@@ -40,9 +40,9 @@ class Fit:
 
     ``law`` says it in words, ``chosen`` names the formula. ``curve`` is that of the law chosen, of the
     general law where the choice is undecided. ``low`` and ``high`` bound the exponent of the growing part
-    with 95 % confidence, whatever the constant part; ``power_low`` and ``power_high`` that of the power law
-    alone. ``n_runs`` runs with a value, at ``n_sizes`` sizes, and ``n_censored`` with a lower limit entered;
-    ``n_other`` did not.
+    with 95 % confidence, whatever the constant part. ``held`` are the laws that passed both comparisons, by
+    AICc (``choice``) and by larger sizes (``challenge``). ``n_runs`` runs with a value, at ``n_sizes`` sizes,
+    and ``n_censored`` with a lower limit entered; ``n_other`` did not.
     """
 
     series: str
@@ -58,6 +58,7 @@ class Fit:
     high: float = math.nan
     choice: Choice | None = None
     challenge: Challenge | None = None
+    held: tuple[str, ...] = ()
 
     @property
     def fitted(self) -> bool:
@@ -86,7 +87,7 @@ class Fit:
         """The power law's exponent with its interval, whether or not that law describes the points."""
         if self.choice is None:
             return ""
-        return f"{self.choice.power.exponent:.2f} {_ends(self.choice.power_low, self.choice.power_high)}"
+        return f"{_fixed(self.choice.power.exponent)} {_ends(self.choice.power_low, self.choice.power_high)}"
 
     @property
     def exponent_text(self) -> str:
@@ -94,11 +95,15 @@ class Fit:
         if self.curve is None:
             return "no fit"
         above = f" above {amount(self.constant, self.measure)}" if self.has_constant else ""
+        if not self.held:
+            above += ", which the larger sizes refute"
+        elif "exponential" in self.held and len(self.held) > 1:
+            above += " or exponentially"
         if self.curve.law == "exponential":
             return f"exp({self.curve.exponent:.2g} N)"
         if self.curve.law == "n log n":
             return f"N log N{above} (as a power {self.interval_text})"
-        return f"N^{self.exponent:.2f} {self.interval_text}{above}"
+        return f"N^{_fixed(self.exponent)} {self.interval_text}{above}"
 
     def at(self, n: np.ndarray) -> np.ndarray:
         """The fitted curve at sizes ``n``, in the measure's unit."""
@@ -112,7 +117,11 @@ def _has_exponent(curve: Curve) -> bool:
 
 
 def _ends(low: float, high: float) -> str:
-    return f"[{low:.2f}, {f'{high:.2f}' if high < STEEPEST else f'> {STEEPEST:.0f}'}]"
+    return f"[{_fixed(low)}, {_fixed(high) if high < STEEPEST else f'> {STEEPEST:.0f}'}]"
+
+
+def _fixed(value: float) -> str:
+    return f"{round(value, 2) + 0.0:.2f}"  # no negative zero
 
 
 def amount(value: float, measure: str) -> str:
@@ -143,7 +152,7 @@ def fit_measure(group: pd.DataFrame, series: str, measure: str) -> Fit:
     chosen, law = _in_words(choice, held, measure, n_sizes, at.n_instances)
     one = held[0] if len(held) == 1 else "general"
     curve = choice.rivals.get(one, choice.curve)
-    return Fit(*about, law, chosen, curve, choice.low, choice.high, choice, trial)
+    return Fit(*about, law, chosen, curve, choice.low, choice.high, choice, trial, held)
 
 
 def _held(choice: Choice, trial: Challenge | None) -> tuple[str, ...]:

@@ -211,10 +211,10 @@ def _sought(law: str, at: Points, log_y: np.ndarray, weights: np.ndarray) -> tup
     is_general = law == "general"
     powers = np.linspace(0.0, STEEPEST, 25) if is_general else np.array([_FIXED.get(law, 1.0)])
     grid = np.linspace(*_FARTHEST_SHARES, 43)
-    share, power = (part.ravel() for part in np.meshgrid(expit(grid), powers, indexing="ij"))
-    likely = _location(law, at, log_y, share[:, None], power[:, None], weights[None])[2][0]
+    place, power = (part.ravel() for part in np.meshgrid(grid, powers, indexing="ij"))
+    likely = _location(law, at, log_y, expit(place)[:, None], power[:, None], weights[None])[2][0]
     best = int(likely.argmax())
-    start = np.array([logit(share[best]), power[best]][: 1 + is_general])
+    start = np.array([place[best], power[best]][: 1 + is_general])
     bounds = [_FARTHEST_SHARES, (0.0, STEEPEST)][: 1 + is_general]
 
     def cost(where: np.ndarray) -> float:

@@ -175,6 +175,7 @@ def test_what_the_evidence_does_not_tell_is_undecided(tmp_path: Path) -> None:
     }
     fitted = told(tmp_path / "broken", broken)
     assert fitted.law == "undecided: no law holds beyond its sizes" and "misses larger sizes" in fitted.chosen
+    assert fitted.exponent_text.endswith(", which the larger sizes refute")
 
 
 def test_an_exponential_is_said_without_an_exponent(tmp_path: Path) -> None:
@@ -236,6 +237,12 @@ def test_rows_of_older_sweeps_tell_the_phase_by_what_is_missing(tmp_path: Path) 
     )
     assert seen(tmp_path, "solve_s", status="error") == seen(tmp_path, "solve_s", status="skipped") == []
     assert seen(tmp_path, "nodes", nodes=0) == [(1.0, False)]
+
+
+def test_nodes_that_are_none_are_constant_without_a_negative_zero(tmp_path: Path) -> None:
+    records = [row(n, seed=k, nodes=0) for n in (1, 2, 4, 8) for k in (0, 1)]
+    fitted = fit_measure(read_results(results(tmp_path, records)).rows, "nearest:4", "nodes")
+    assert (fitted.law, fitted.exponent_text) == ("constant", "N^0.00 [0.00, 0.00]")
 
 
 def test_normalising_takes_a_slow_machine_out(tmp_path: Path) -> None:
