@@ -107,8 +107,9 @@ def test_sweep_resumes_and_report_reads_it(run, tmp_path):
     order = ("sweep", "--adns", "1", "--hours", "1,2", "--gap", "0.05", "-o", "results")
     status, told, _ = run(*order)
     header, *rows = told.splitlines()
-    assert status == 0 and header.startswith("n_adns\tseed\tpartners")
+    assert status == 0 and header.startswith("n_adns\tseed\tpartners") and header.endswith("\tleft_s")
     assert [line.split("\t")[5] for line in rows] == ["certified", "certified"]
+    assert float(rows[0].split("\t")[-1]) > 0 and rows[1].split("\t")[-1] == "0"
     status, told, errors = run(*order)
     assert status == 0 and told == ""
     assert "0 runs added" in errors and "2 were there" in errors
@@ -181,6 +182,8 @@ SWEEP = ("sweep", "-o", "out", "--adns")
     (("sweep", "--adns", "1", "-o", ""), ["output", "''", "a folder name"]),
     (("report", "good.json", "-o", ""), ["output", "''", "a folder name"]),
     (("report", "", "-o", "out"), ["results folder", "''", "a folder name"]),
+    (("report", "results"), ["output", "''", "a folder name, given by -o"]),
+    (("sweep", "--adns", "1", "--scheduler", "", "-o", "out"), ["scheduler", "''", "running dask scheduler"]),
     ((*GENERATE, "--wheeling-per-mwh", "1e-6"), ["wheeling_per_mwh", "'1e-6'", "equal to 0.001"]),
     (("generate", "many", "-o", "many.json"), ["n_adns", "'many'", "integer"]),
     ((*GENERATE, "--seed", "-1"), ["seed", "'-1'", "greater than or equal to 0"]),

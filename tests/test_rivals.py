@@ -267,6 +267,20 @@ def test_make_scale_takes_fewer_sizes_and_more_seeds(swept):
     assert max(spec.n_adns for spec in specs) == 100
 
 
+def test_make_growth_is_a_study_that_the_fits_can_use_and_ends_within_its_time(swept):
+    (words,) = sweeps("growth", "RESULTS=somewhere", "OUT=page")
+    specs = swept(*words)
+    n_adns = sorted({spec.n_adns for spec in specs})
+    assert len(n_adns) >= 8 and {spec.seed for spec in specs} == set(range(5))
+    assert len(specs) == 5 * len(n_adns) and {spec.method for spec in specs} == {rivals.DEFAULT}
+    assert {(spec.options.network, spec.options.partners) for spec in specs} == {("scaled", "nearest:4")}
+    steps = [b / a for a, b in zip(n_adns[3:], n_adns[4:], strict=False)]  # below, whole numbers are too few
+    assert max(steps) < 1.25 * min(steps)
+    # Up to 11 ADNs a run takes seconds; beyond, the solver may take all of its limit.
+    long_ones = [spec.time_limit + 30 for spec in specs if spec.n_adns >= 12]
+    assert sum(long_ones) + 6 * (len(specs) - len(long_ones)) < 42 * 60
+
+
 def test_make_rivals_races_all_methods_to_one_percent_within_ten_minutes(swept):
     (words,) = sweeps("rivals", "RESULTS=somewhere", "OUT=page")
     specs = swept(*words)
