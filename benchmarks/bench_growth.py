@@ -31,7 +31,7 @@ class _Growth:
 
 
 class Assembly(_Growth):
-    """From the instance to sparse arrays, in processor time: one thread's work, whatever else the machine does."""
+    """From the instance to sparse arrays, in processor time: one thread's work on however busy a machine."""
 
     timer = time.process_time
     version = f"{sizes.VERSION}, processor time"
