@@ -414,6 +414,7 @@ def _runs(specs: list[Spec]) -> Iterator[Callable[[Spec, dict[str, Any]], None]]
         yield watch
     if out.is_terminal and rows:
         table = Table(*TABLE_COLUMNS, show_edge=False)
+        rows.sort(key=lambda row: (row.n_adns, row.seed))
         for row in rows:
             table.add_row(*_cells(row, TABLE_COLUMNS))
         out.print(table)

@@ -4,7 +4,7 @@ import hashlib
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from benchmarks.records import Spec
 
@@ -43,51 +43,47 @@ class Course:
     """
 
     def __init__(self, specs: Sequence[Spec], known: Mapping[str, Known]):
-        self._order = in_order(specs)
+        self._order = [_Entry(spec, spec.run_id, _curve(spec)) for spec in in_order(specs)]
         self._known: dict[str, Known] = {}
-        self._sizes: dict[str, dict[int, list[Spec]]] = defaultdict(lambda: defaultdict(list))
-        self._seconds: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
-        for spec in self._order:
-            self._sizes[_curve(spec)][spec.n_adns].append(spec)
-            if spec.run_id in known:
-                self.note(spec, known[spec.run_id])
+        self._sizes: dict[str, dict[int, _Size]] = defaultdict(lambda: defaultdict(_Size))
+        for entry in self._order:
+            self._sizes[entry.curve][entry.spec.n_adns].runs += 1
+        for entry in self._order:
+            if entry.run_id in known:
+                self.note(entry.spec, known[entry.run_id])
 
     def note(self, spec: Spec, result: Known) -> None:
         """Take notice of a run's result."""
         self._known[spec.run_id] = result
+        size = self._sizes[_curve(spec)][spec.n_adns]
+        size.tried += 1
+        size.stopped += result.status in STOPPED
         if result.seconds is not None and result.status != "skipped":
-            self._seconds[_curve(spec)][spec.n_adns].append(result.seconds)
+            size.seconds.append(result.seconds)
 
     def __iter__(self) -> Iterator[Spec]:
         waiting = []
-        for spec in self._order:
-            if spec.run_id not in self._known and self._is_doubtful(spec):
-                waiting.append(spec)
+        for entry in self._order:
+            if entry.run_id not in self._known and self._is_doubtful(entry):
+                waiting.append(entry.spec)
             else:
-                yield spec
+                yield entry.spec
         yield from sorted(waiting, key=lambda spec: (spec.n_adns, spec.seed, _draw(spec)))
 
     def hopeless(self, spec: Spec) -> str | None:
         """Why a run need not be tried; None where it must."""
-        for n_adns, statuses in self._smaller(spec):
-            if all(status in STOPPED for status in statuses):
-                runs = "the run" if len(statuses) == 1 else f"all {len(statuses)} runs"
-                return f"not tried: a limit stopped {runs} of this method with {n_adns} ADNs"
+        return self._reason(_curve(spec), spec.n_adns)
+
+    def _reason(self, curve: str, n_adns: int) -> str | None:
+        for n, size in sorted(self._sizes[curve].items()):
+            if n < n_adns and 0 < size.runs == size.stopped:
+                runs = "the run" if size.runs == 1 else f"all {size.runs} runs"
+                return f"not tried: a limit stopped {runs} of this method with {n} ADNs"
         return None
 
-    def _is_doubtful(self, spec: Spec) -> bool:
-        for _, statuses in self._smaller(spec):
-            tried = [status for status in statuses if status is not None]
-            if 0 < len(tried) < len(statuses) and all(status in STOPPED for status in tried):
-                return True
-        return False
-
-    def _smaller(self, spec: Spec) -> Iterator[tuple[int, list[str | None]]]:
-        """The smaller sizes of a run's curve with the status of each seed, None where it has none yet."""
-        for n_adns, runs in sorted(self._sizes[_curve(spec)].items()):
-            if n_adns < spec.n_adns:
-                known = [self._known.get(run.run_id) for run in runs]
-                yield n_adns, [None if one is None else one.status or "not known" for one in known]
+    def _is_doubtful(self, entry: "_Entry") -> bool:
+        sizes = self._sizes[entry.curve].items()
+        return any(n < entry.spec.n_adns and 0 < size.tried == size.stopped < size.runs for n, size in sizes)
 
     def left_s(self) -> float | None:
         """A rough estimate of the seconds that the runs without a result will take; None before the first.
@@ -95,26 +91,50 @@ class Course:
         The mean of the same size; else that of the nearest size, scaled by the power of N that the smallest
         and largest size known suggest (by N, from one size). A curve without a result takes others' times.
         """
-        everything: dict[int, list[float]] = defaultdict(list)
-        for by_size in self._seconds.values():
-            for n_adns, times in by_size.items():
-                everything[n_adns] += times
+        means = {curve: _means([sizes]) for curve, sizes in self._sizes.items()}
+        everything = _means(list(self._sizes.values()))
         if not everything:
             return None
         total = 0.0
-        for spec in self._order:
-            if spec.run_id not in self._known and self.hopeless(spec) is None:
-                known = self._seconds.get(_curve(spec)) or everything
-                total += min(_expected(known, spec.n_adns), 2 * spec.time_limit)
+        for entry in self._order:
+            n_adns = entry.spec.n_adns
+            if entry.run_id not in self._known and self._reason(entry.curve, n_adns) is None:
+                expected = _expected(means[entry.curve] or everything, n_adns)
+                total += min(expected, 2 * entry.spec.time_limit)
         return total
+
+
+@dataclass(frozen=True)
+class _Entry:
+    spec: Spec
+    run_id: str
+    curve: str
+
+
+@dataclass
+class _Size:
+    """One size of one curve: how many runs, how many of them have a result, and which were stopped."""
+
+    runs: int = 0
+    tried: int = 0
+    stopped: int = 0
+    seconds: list[float] = field(default_factory=list)
 
 
 def _curve(spec: Spec) -> str:
     return spec.model_dump_json(exclude={"n_adns", "seed"})
 
 
-def _expected(known: Mapping[int, list[float]], n_adns: int) -> float:
-    means = {n: max(sum(times) / len(times), 1e-3) for n, times in known.items()}
+def _means(curves: Sequence[Mapping[int, _Size]]) -> dict[int, float]:
+    """The mean time of each size that has one, over several curves together."""
+    times: dict[int, list[float]] = defaultdict(list)
+    for sizes in curves:
+        for n_adns, size in sizes.items():
+            times[n_adns] += size.seconds
+    return {n: max(sum(own) / len(own), 1e-3) for n, own in times.items() if own}
+
+
+def _expected(means: Mapping[int, float], n_adns: int) -> float:
     nearest = min(means, key=lambda n: abs(math.log(n / n_adns)))
     first, last = min(means), max(means)
     power = 1.0 if first == last else math.log(means[last] / means[first]) / math.log(last / first)
