@@ -8,8 +8,10 @@ from typing import Any
 
 import known_rows
 import pytest
+from test_compare import runs as comparison_runs
+from test_reports import results
 
-from reports import write_report
+from reports import write_comparison, write_report
 from reports.publish import FIGURES
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the extra: pip install '.[browser]'")
@@ -56,16 +58,16 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def opened(browser: Any, page_file: Path) -> Iterator[Any]:
-    """Opens the report with a width and a colour scheme; fails on any error, warning or request."""
+    """Opens a page, else the report, with a width and a colour scheme; fails on any error or request."""
     told: list[str] = []
     pages = []
 
-    def opened(width: int = 1200, scheme: str = "light") -> Any:
+    def opened(width: int = 1200, scheme: str = "light", file: Path = page_file) -> Any:
         page = browser.new_page(viewport={"width": width, "height": 844}, color_scheme=scheme)
         page.on("console", lambda message: told.append(f"{message.type}: {message.text}"))
         page.on("pageerror", lambda error: told.append(str(error)))
         page.on("request", ask)
-        page.goto(page_file.as_uri())
+        page.goto(file.as_uri())
         pages.append(page)
         return page
 
@@ -175,3 +177,14 @@ def test_the_rows_come_out_of_the_page_as_they_went_in(opened: Any, page_file: P
             page.locator(f'.downloads a[download="{name}"]').click()
         assert download.value.suggested_filename == name
         assert Path(download.value.path()).read_bytes() == (page_file.parent / name).read_bytes()
+
+
+def test_a_comparison_opens_too(opened: Any, tmp_path: Path) -> None:
+    before = results(tmp_path / "a", comparison_runs(0))
+    after = results(tmp_path / "b", comparison_runs(1, factor=1.2))
+    file, _ = write_comparison(before, after, tmp_path / "out")
+    page = opened(390, "dark", file)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert page.locator("#figure-changes svg").count() == 6 and page.locator("table").count() == 2
+    assert "Build with nearest:4: slower" in page.locator(".headline").inner_text()
+    assert page.locator(".downloads").count() == 0

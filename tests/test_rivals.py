@@ -14,7 +14,7 @@ from toys import toy
 
 import benchmarks.sweep
 import tso_dso
-from benchmarks import bench_rivals, runner, sizes
+from benchmarks import bench_growth, bench_rivals, runner, sizes
 from benchmarks.records import Row, Settings, Spec
 from generators import Options, instance
 from model.data import InputError
@@ -119,6 +119,17 @@ def test_mindtpy_whose_time_ends_between_two_rounds_says_so(monkeypatch):
 
 
 # Sweeps and suites.
+
+
+def test_the_growth_suite_tracks_totals_by_the_reference_workload_and_gives_units():
+    suite = bench_growth.Result()
+    row = dict(build_s=1.0, compile_s=0.5, solve_s=2.0, certify_s=0.5, reference_s=0.04, n_rows=7, gap=0.01)
+    rows = {(1, "complete"): row}
+    assert suite.track_normalised_total(rows, 1, "complete") == pytest.approx(100.0)
+    assert suite.track_n_rows(rows, 1, "complete") == 7 and suite.track_gap(rows, 1, "complete") == 0.01
+    tracks = [getattr(suite, name) for name in dir(suite) if name.startswith("track_")]
+    assert len(tracks) == 8 and all(track.unit for track in tracks)
+    assert bench_growth.Assembly.timer is time.process_time
 
 
 @pytest.fixture
