@@ -1,6 +1,7 @@
 """The rival growth laws of the report, and the sentences of its verdict on targets and shared instances."""
 
 import math
+import random
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +9,13 @@ import numpy as np
 import pytest
 from test_reports import results, row
 
-from reports import tables, verdict
+from reports import compare, tables, verdict
 from reports.fits import Fit, fit_measure
 from reports.laws import Choice, choose, points
-from reports.rows import read_results
+from reports.page import gather
+from reports.rows import GROUP, STATUSES, read_results
 
+REQUIRED = {"n_adns", "status", *GROUP}
 SIZES = np.repeat([1.0, 2.0, 3.0, 5.0, 8.0, 10.0], 2)
 
 
@@ -154,3 +157,32 @@ def test_skipped_is_a_refused_order_or_a_hopeless_size() -> None:
 )
 def test_no_negative_zero(value: float, printed: str) -> None:
     assert tables.number(value, "{:.2f}").text == printed
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("seed", range(8))
+def test_any_mixture_of_rows_has_a_report_and_a_comparison(seed: int, tmp_path: Path) -> None:
+    """Statuses, designs, methods and what is not known drawn at random: no failure, no warning."""
+    draw = random.Random(seed)
+    sizes = draw.sample([1, 2, 3, 5, 8, 12, 20, 32, 64, 100], draw.randint(1, 9))
+    records = []
+    for _ in range(draw.randint(1, 40)):
+        n = draw.choice(sizes)
+        record = row(
+            n,
+            draw.choice(["nearest:4", "complete"]),
+            seed=draw.randint(0, 4),
+            status=draw.choice([*6 * ["certified"], *STATUSES]),
+            method=draw.choice([*5 * ["auto"], "highs", "relaxation"]),
+            network=draw.choice(["scaled", "scaled", "fixed"]),
+            gap_target=draw.choice([0.01, 0.01, None]),
+            solve_s=draw.choice([0.1 * n ** draw.uniform(0, 3), 1e-9, 1.0]),
+            nodes=draw.choice([0, 0, 3, None]),
+            stopped_in=draw.choice([None, "solve", "build"]),
+        )
+        unknown = draw.sample([name for name in record if name not in REQUIRED], draw.randint(0, 4))
+        records.append(record | dict.fromkeys(unknown))
+    found = read_results(results(tmp_path / "a", records))
+    content = gather(found)
+    assert content["headline"] and len(content["sections"]) >= 8
+    assert compare(found, read_results(results(tmp_path / "b", records))).counts.empty
