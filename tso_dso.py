@@ -14,7 +14,7 @@ import re
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import typer
@@ -185,7 +185,7 @@ def solve(
     runner.check(settings)
     with staged(folder) as stage:
         with _phases() as tell:
-            recorder = runner.Recorder(tell)
+            recorder = runner.Recorder(tell, owns_process=True)
             order = runner.order_of(settings)
             measured = runner.measure_or_fail(case, settings, recorder)
             row = recorder.row(**order, run_id=identify(case.digest(), settings))
@@ -215,6 +215,14 @@ def sweep(
     rivals: Annotated[
         bool, typer.Option("--rivals", help="all methods, each in its mode, in place of --method and --mode")
     ] = False,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="dask scheduler whose workers make the runs, one at a time each",
+            show_default="one after the other here",
+        ),
+    ] = None,
     **given: str,
 ) -> int:
     """Run many sizes and seeds, each apart under its limits; resumes where it stopped.
@@ -224,10 +232,12 @@ def sweep(
     that can, is a line with its status.
     """
     from benchmarks import runner
-    from benchmarks.sweep import in_order
+    from benchmarks.course import in_order
     from benchmarks.sweep import sweep as run_all
 
     folder = place("output", output, "a folder name")
+    if scheduler is not None:
+        place("scheduler", scheduler, "the address of a running dask scheduler")
     specs = in_order(list(_specs(adns, seeds, given, rivals)))
     runner.check_all(list(dict.fromkeys(spec.settings for spec in specs)))
     measured_at: set[str | None] = set()
@@ -238,7 +248,7 @@ def sweep(
                 measured_at.add(news["resumed"])
             show(spec, news)
 
-        rows = run_all(specs, folder, watch)
+        rows = run_all(specs, folder, watch, scheduler=scheduler)
     path = folder / "rows.jsonl"
     _warn(f"{len(rows)} runs added to {path}, {len(specs) - len(rows)} were there")
     here = runner.surroundings()["commit"]
@@ -317,23 +327,43 @@ def compare(
     return 0 if all(row["status"] == "certified" for row in found.rows) else 1
 
 
-@command(epilog="Example: tso-dso report results/ -o reports/latest/")
+@command(epilog="Example: tso-dso report results/ -o reports/latest/ && tso-dso report before/ after/")
 def report(
-    results: Annotated[str, typer.Argument(metavar="RESULTS", help="folder written by sweep")],
-    output: Output,
+    results: Annotated[
+        list[str], typer.Argument(metavar="RESULTS [AFTER]", help="one or two folders of sweeps")
+    ],
+    output: Annotated[
+        str | None,
+        typer.Option("--output", "-o", metavar="FOLDER", help="folder to write; of two results, if wanted"),
+    ] = None,
 ) -> int:
-    """Write the scaling report of a sweep: index.html and report.md with figures and data."""
-    from reports import ReportError, write_report
+    """Write the scaling report of a sweep: index.html and report.md with figures and data.
 
-    written = place("results folder", results, "a folder name")
-    folder = place("output", output, "a folder name")
-    with made_for(folder), _spinner() as progress:
+    Of two results: say what changed from the first to the second, and whether it is more than noise.
+    """
+    from reports import ReportError, compare_results, read_results, write_changes, write_report
+
+    if len(results) > 2:
+        raise InputError("results folders", " ".join(results), "one folder, or two to be compared")
+    written = [place("results folder", one, "a folder name") for one in results]
+    if output is None and len(written) == 1:
+        raise InputError("output", "", "a folder name, given by -o")
+    folder = None if output is None else place("output", output, "a folder name")
+    with made_for(folder) if folder else nullcontext(), _spinner() as progress:
         progress.add_task("report", total=None)
         try:
-            page = write_report(written, folder)
+            if folder is None:
+                page, found = None, compare_results(*map(read_results, written))
+            elif len(written) == 2:
+                page, found = write_changes(written[0], written[1], folder)
+            else:
+                page, found = write_report(written[0], folder), None
         except ReportError as error:
             raise InputError(error.field, error.value, error.allowed) from None
-    _show({"report": page})
+    if found is not None:
+        _tell(*found.sentences, *found.notes)
+    if page is not None:
+        _show({"report": page})
     return 0
 
 
@@ -415,6 +445,7 @@ def _phases() -> Iterator[Callable[[dict[str, Any]], None]]:
 
 
 RUN_COLUMNS = "n_adns seed partners method mode status gap solve_s total_s peak_mb scheme message".split()
+LEFT = "left_s"  # on a pipe beside them: the seconds that the rest may take
 TABLE_COLUMNS = "n_adns seed partners method status gap total_s peak_mb".split()  # what 80 characters hold
 
 
@@ -422,15 +453,18 @@ TABLE_COLUMNS = "n_adns seed partners method status gap total_s peak_mb".split()
 def _runs(specs: list[Spec]) -> Iterator[Callable[[Spec, dict[str, Any]], None]]:
     """A progress bar over the runs of a sweep, then their table; on a pipe, a line for each as it ends."""
     rows: list[Row] = []
-    with _spinner(BarColumn(), MofNCompleteColumn()) as progress:
-        task = progress.add_task("start", total=len(specs))
+    with _spinner(BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[left]}")) as progress:
+        task = progress.add_task("start", total=len(specs), left="")
 
         def watch(spec: Spec, news: dict[str, Any]) -> None:
             if "row" in news:
                 rows.append(news["row"])
+                left_s = news.get(LEFT)
+                progress.update(task, left="" if left_s is None else f"about {_span(left_s)} left")
                 if not out.is_terminal:
-                    header = ["\t".join(RUN_COLUMNS)] if len(rows) == 1 else []
-                    _tell(*header, "\t".join(_cells(rows[-1], RUN_COLUMNS)))
+                    header = ["\t".join([*RUN_COLUMNS, LEFT])] if len(rows) == 1 else []
+                    left = "" if left_s is None else f"{left_s:.0f}"
+                    _tell(*header, "\t".join([*_cells(rows[-1], RUN_COLUMNS), left]))
             if "row" in news or "resumed" in news:
                 progress.advance(task)
             elif "phase" in news or "progress" in news:
@@ -444,12 +478,20 @@ def _runs(specs: list[Spec]) -> Iterator[Callable[[Spec, dict[str, Any]], None]]
         several = len({row.scheme for row in rows}) > 1
         shown = ["scheme" if several and name == "partners" else name for name in TABLE_COLUMNS]
         table = Table(*shown, show_edge=False)
+        rows.sort(key=lambda row: (row.n_adns, row.seed))
         for row in rows:
             table.add_row(*_cells(row, shown))
         out.print(table)
         for row in rows:
             if row.status not in ("certified", "gap_limit"):
                 out.print(f"N={row.n_adns} seed={row.seed} {row.status}: {row.message}", markup=False)
+
+
+def _span(seconds: float) -> str:
+    """A time in the unit that a reader would use."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _cells(row: Row, names: list[str]) -> list[str]:
