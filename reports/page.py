@@ -12,7 +12,7 @@ from reports.counts import compare_counts, count_laws
 from reports.fits import NORMALISED, PHASES, fit_growth
 from reports.publish import STUDY_ROWS, Section, data_address, publish
 from reports.rows import FINISHED, ReportError, Results, flat, read_results
-from reports.study import FEWEST_SIZES, Study
+from reports.study import FEWEST_SIZES, SCHEME, Study
 from reports.study import study as choose_study
 from reports.study import words as design
 
@@ -126,7 +126,8 @@ def gather(results: Results, led: claims.Study | None = None) -> dict[str, Any]:
 
 
 def _methods(every: pd.DataFrame) -> list[Section]:
-    """The methods compared, where there are several."""
+    """The methods compared, where there are several; other schemes have programs of their own."""
+    every = every[every["scheme"] == SCHEME]
     raced, met = rivals.standings(every), profiles.contest(every)
     if not raced:
         return []

@@ -7,6 +7,7 @@ import pandas as pd
 from reports.rows import FINISHED, GROUP, Results, name_series
 
 DEFAULT = "auto"  # the method that the study is about, where there are runs of it
+SCHEME = "dso-led"  # and the coordination scheme: of the others no closed form of sizes is known
 # What else differs within a design are curves beside each other.
 DESIGN = tuple(name for name in (*GROUP, "gap_target") if name not in ("partners", "method", "mode"))
 FEWEST_SIZES = 3
@@ -30,7 +31,7 @@ class Study:
 
 
 def study(results: Results) -> Study:
-    """Choose the default method's design: with three sizes that ended, on the scaled network, of most sizes.
+    """Choose the default method's design: DSO-led, three sizes that ended, scaled network, of most sizes.
 
     In this order of weight: a fixed network has a change of regime where the ADNs outgrow it, so a law fitted
     across is that of neither.
@@ -40,10 +41,11 @@ def study(results: Results) -> Study:
     method = DEFAULT if len(own) else ""
     own = own if len(own) else rows
 
-    def weight(design: pd.DataFrame) -> tuple[bool, bool, int, int]:
+    def weight(design: pd.DataFrame) -> tuple[bool, bool, bool, int, int]:
         n_sizes = design.loc[design["status"].isin(FINISHED), "n_adns"].nunique()
         is_scaled = bool((design["network"] == "scaled").all())
-        return n_sizes >= FEWEST_SIZES, is_scaled, n_sizes, len(design)
+        is_led = bool((design["scheme"] == SCHEME).all())
+        return is_led, n_sizes >= FEWEST_SIZES, is_scaled, n_sizes, len(design)
 
     designs = [design for _, design in own.groupby(list(DESIGN), sort=False, dropna=False)]
     chosen = max(designs, key=weight)
@@ -62,7 +64,7 @@ def _named(rows: pd.DataFrame, group: tuple[str, ...]) -> pd.DataFrame:
 
 
 def words(main: pd.DataFrame) -> str:
-    """The design in words: network, congestion and gap target."""
+    """The design in words: scheme, network, congestion and gap target."""
     first = main.iloc[0]
     target = "" if pd.isna(first["gap_target"]) else f", to a gap of {100 * first['gap_target']:.3g} %"
-    return f"{first['network']} network, {first['congestion']} congestion{target}"
+    return f"{first['scheme']}, {first['network']} network, {first['congestion']} congestion{target}"

@@ -15,7 +15,7 @@ from reports.challenge import challenge
 from reports.fits import NORMALISED, Fit, fit_measure, observed
 from reports.laws import DRAWS, FORMULAS, LAWS, Points, choose, fit, fit_many, interval, points
 from reports.rows import read_results
-from reports.study import study
+from reports.study import study, words
 from reports.tobit import likelihood, tobit
 
 SIZES = np.repeat([1.0, 2, 4, 8, 16, 32, 64, 128], 5)
@@ -275,6 +275,13 @@ def test_the_study_is_of_one_design_on_the_scaled_network(tmp_path: Path) -> Non
     assert list(dict.fromkeys(chosen.counted["series"])) == ["nearest:4", "complete"]
     some = study(read_results(results(tmp_path / "some", [*fixed, *finer])))  # two sizes are no study
     assert set(some.main.rows["network"]) == {"fixed"}
+
+
+def test_the_study_is_of_the_dso_led_runs_whichever_stand_first(tmp_path: Path) -> None:
+    records = [row(n, scheme=scheme) for n in (1, 2, 5, 8) for scheme in ("tso-led", "dso-led")]
+    chosen = study(read_results(results(tmp_path, records)))
+    assert set(chosen.main.rows["scheme"]) == {"dso-led"} and set(chosen.others["scheme"]) == {"tso-led"}
+    assert words(chosen.main.rows).startswith("dso-led, ")
 
 
 def test_the_challenge_and_its_table_say_the_same(tmp_path: Path) -> None:

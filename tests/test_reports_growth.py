@@ -5,6 +5,7 @@ import random
 from pathlib import Path
 from typing import Any
 
+import known_rows
 import numpy as np
 import pytest
 from test_reports import results, row
@@ -186,3 +187,21 @@ def test_any_mixture_of_rows_has_a_report_and_a_comparison(seed: int, tmp_path: 
     content = gather(found)
     assert content["headline"] and len(content["sections"]) >= 8
     assert compare_results(found, read_results(results(tmp_path / "b", records))).counts.empty
+
+
+def test_other_schemes_do_not_race_with_the_methods(tmp_path: Path) -> None:
+    every = read_results(known_rows.study(tmp_path / "all")).records
+    records = [one for one in every if one["n_adns"] <= 2]  # where rivals ran
+    slow = [
+        one | {"scheme": "tso-led", "solve_s": 50.0, "run_id": f"tso-led-{k}"}
+        for k, one in enumerate(records)
+        if one["method"] == "auto"
+    ]
+    alone, beside = (
+        gather(read_results(results(tmp_path / str(len(rows)), rows))) for rows in (records, records + slow)
+    )
+    methods = [
+        [(one.text, one.tables) for one in content["sections"] if one.anchor == "methods"]
+        for content in (alone, beside)
+    ]
+    assert len(methods[0]) == 1 and methods[0] == methods[1]
