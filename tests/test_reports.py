@@ -340,14 +340,16 @@ def test_report_is_compact_deterministic_and_replaces_an_older_one(report: Path,
 
 def test_one_size_all_stopped_and_no_schedule(tmp_path: Path) -> None:
     (tmp_path / "out" / "figures").mkdir(parents=True)
-    (tmp_path / "out" / "figures" / "day.png").write_text("of an older report")
+    older = [tmp_path / "out" / name for name in ("figures/day.png", "figures/claims.png", "study.jsonl")]
+    for path in older:
+        path.write_text("of an older report")
     unknown = dict.fromkeys((*COUNTS, "predicted", "solve_s", "peak_mb", "gap"))
     skipped = row(5, status="skipped", changes=unknown)
     page = write_report(results(tmp_path / "in", [timed_out(5), skipped]), tmp_path / "out").read_text()
     assert "too few sizes finished" in page and "0 of at least 3 sizes finished" in page
     assert "No run finished by itself" in page and "Fewer than three sizes" in page
     assert "No run has left a readable schedule" in page
-    assert not (tmp_path / "out" / "figures" / "day.png").exists()
+    assert "study.jsonl" not in page and not any(path.exists() for path in older)
 
 
 def test_rows_with_nothing_but_a_status(tmp_path: Path) -> None:

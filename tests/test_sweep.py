@@ -357,3 +357,12 @@ def test_a_row_holds_the_measures_of_its_schedule(scheme):
 def test_a_scheme_of_several_programs_has_no_method_to_choose(field, value):
     with pytest.raises(InputError, match=f"{field}: got '{value}'; allowed: .* with scheme nash"):
         runner.check(Settings(scheme="nash", **{field: value}))
+
+
+@pytest.mark.parametrize("scheme", ["dso-led", "tso-led"])
+def test_a_row_says_that_the_solver_itself_met_the_time_limit(scheme):
+    recorder = runner.Recorder()
+    settings = Settings(scheme=scheme, time_limit=1e-6)
+    runner.measure(instance(2), settings, recorder)
+    row = recorder.row(**runner.order_of(settings), run_id="one")
+    assert (row.status, row.stopped_in) == ("time_limit", "solve") and row.total_s > 0
