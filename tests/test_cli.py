@@ -340,7 +340,7 @@ def test_sigterm_ends_a_solver_that_does_not_hear_it(case, run, tmp_path):
 
 def end(code: str, folder: Path) -> int:
     """The exit status of a process that gets SIGTERM once it has said that it waits."""
-    environment = os.environ | {"PYTHONPATH": str(Path(tso_dso.__file__).parent)}
+    environment = os.environ | {"PYTHONPATH": str(Path(tso_dso.__file__).parents[1])}
     command = [sys.executable, "-c", code]
     with subprocess.Popen(
         command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -354,7 +354,7 @@ def end(code: str, folder: Path) -> int:
 
 def test_as_a_process_on_a_closed_pipe_there_is_no_traceback():
     command = [sys.executable, "-m", "tso_dso", "generate", "3"]
-    environment = os.environ | {"PYTHONPATH": str(Path(tso_dso.__file__).parent)}
+    environment = os.environ | {"PYTHONPATH": str(Path(tso_dso.__file__).parents[1])}
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
     ) as process:
