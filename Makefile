@@ -10,6 +10,11 @@ TIME_LIMIT ?= 60
 RESULTS    ?= results
 OUT        ?= reports/latest
 SWEEP      ?= --partners nearest:2,nearest:4,complete
+# The sweep of `make growth`: the default method on the scaled network, every size in every seed, each phase of a
+# run within 2 minutes. Ten sizes some 1.4 apart; from 12 ADNs on the default method goes another way.
+GROWTH_ADNS  ?= 1,2,3,4,6,8,11,16,23,32
+GROWTH_SEEDS ?= 5
+GROWTH       ?= --partners nearest:4 --network scaled --gap 0.03 --time-limit 120
 # The sweep of `make rivals`: every method on the same instances, to the same gap, within the same limit.
 RIVALS     ?= --adns 1,5 --partners complete --gap 0.01 --time-limit 600
 # The sweeps of `make scale`, from small to large; MB are limits at which a run is ended. SCALE takes further
@@ -46,14 +51,16 @@ define newline
 
 endef
 
-.PHONY: help venv report rivals scale study test coverage mutants soak bench lint clean
+.PHONY: help venv report growth rivals scale study test browser coverage mutants soak bench lint clean
 
 help:
 	@echo 'make report   sweep N = $(ADNS), then the scaling report in $(OUT)/'
+	@echo 'make growth   the growth study: N = $(GROWTH_ADNS), $(GROWTH_SEEDS) seeds, up to 40 minutes; added to $(RESULTS)/ and reported'
 	@echo 'make rivals   every method on the same instances, up to 10 minutes a run; added to $(RESULTS)/ and reported'
 	@echo 'make scale    N = 1 to 1,000 to their gap targets, limits of 98 minutes in all; added to $(RESULTS)/ and reported'
 	@echo 'make study    DSO-led against five other schemes, hours; added to $(RESULTS)/study/ and reported'
 	@echo 'make test     all tests'
+	@echo 'make browser  the tests of the report in a real browser; needs chromium (Debian: apt-get install chromium)'
 	@echo 'make coverage all tests; fails below $(BRANCHES) % of branches of model/'
 	@echo 'make soak     the long campaigns, LENGTH=1 is about an hour; figures to reports/campaigns.jsonl'
 	@echo 'make mutants  mutation testing of the certified mathematics; figures to reports/campaigns.jsonl'
@@ -76,10 +83,18 @@ $(VENV)/.mutants: $(VENV)/.test
 	$(install) '.[mutants]'
 	touch $@
 
+$(VENV)/.browser: $(VENV)/.test
+	$(install) '.[browser]'
+	touch $@
+
 venv: $(VENV)/.test
 
 report: $(VENV)/.run
 	$(bin)/tso-dso sweep --adns $(ADNS) --seeds $(SEEDS) --gap $(GAP) --time-limit $(TIME_LIMIT) $(SWEEP) -o $(RESULTS)
+	$(bin)/tso-dso report $(RESULTS) -o $(OUT)
+
+growth: $(VENV)/.run
+	$(bin)/tso-dso sweep --adns $(GROWTH_ADNS) --seeds $(GROWTH_SEEDS) $(GROWTH) -o $(RESULTS)
 	$(bin)/tso-dso report $(RESULTS) -o $(OUT)
 
 rivals: $(VENV)/.test
@@ -99,6 +114,9 @@ study: $(VENV)/.run
 
 test: $(VENV)/.test
 	$(bin)/python -m pytest $(PYTEST)
+
+browser: $(VENV)/.browser
+	$(bin)/python -m pytest tests/test_browser.py
 
 coverage: $(VENV)/.test
 	mkdir -p results

@@ -67,9 +67,11 @@ class Row(BaseModel):
     Times in s, memory in MB, ``objective``, ``bound``, ``abs_gap`` and ``follower_regret`` in $,
     energy in MWh; the gaps are relative. ``predicted`` holds the closed-form counts and
     ``coefficients`` their ``a, b, c`` in ``a + b N + c n_arcs``. ``reference_s`` is the time of
-    a small fixed workload in the same process, to compare machines and moments. ``measures`` are those of
-    :mod:`model.measures`, ``ranges`` the least and most of each over what a scheme leaves open, ``figures``
-    the scheme's own numbers.
+    a small fixed workload in the same process, before the run and after it, to compare machines and moments.
+    ``<phase>_mb`` is the largest resident memory within a phase. ``stopped_in`` is the phase in which a limit
+    ended the run: its time is how long it had lasted by then, those of earlier phases are whole. ``measures``
+    are those of :mod:`model.measures`, ``ranges`` the least and most of each over what a scheme leaves open,
+    ``figures`` the scheme's own numbers.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -105,6 +107,12 @@ class Row(BaseModel):
     certify_s: Number = None
     total_s: Number = None
     reference_s: Number = None
+    stopped_in: str | None = None
+    generate_mb: Number = None
+    build_mb: Number = None
+    compile_mb: Number = None
+    solve_mb: Number = None
+    certify_mb: Number = None
     peak_mb: Number = None
     objective: Number = None
     bound: Number = None

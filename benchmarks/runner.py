@@ -41,12 +41,16 @@ class Recorder:
     """Gathers the facts of a run under the names of :class:`Row` and tells each at once.
 
     ``tell`` is called with a dict: facts, ``{"phase": name}`` at the start of a phase, or
-    ``{"progress": text}`` within one.
+    ``{"progress": text}`` within one. ``owns_process`` says that the process makes this run and nothing else,
+    so that its peak memory may be set back at the start of each phase (which ``getrusage`` shows too).
     """
 
-    def __init__(self, tell: Callable[[dict[str, Any]], None] = lambda news: None):
+    def __init__(
+        self, tell: Callable[[dict[str, Any]], None] = lambda news: None, owns_process: bool = False
+    ):
         self.facts: dict[str, Any] = {}
         self.tell = tell
+        self.owns_process = owns_process
 
     def note(self, **facts: Any) -> None:
         """Keep and tell facts."""
@@ -55,12 +59,15 @@ class Recorder:
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Time the block as ``<name>_s`` and look at the memory after it."""
+        """Time the block as ``<name>_s``; its peak memory is ``<name>_mb`` where that can be told apart."""
         self.tell({"phase": name})
+        apart = self.owns_process and forget_peak_memory()
         start = time.perf_counter()
         yield
-        seconds = time.perf_counter() - start
-        self.note(**{f"{name}_s": seconds, "peak_mb": peak_memory_mb()})
+        seconds, peak = time.perf_counter() - start, peak_memory_mb()
+        known = [mb for mb in (peak, self.facts.get("peak_mb")) if mb is not None]
+        memory = {f"{name}_mb": peak} if apart else {}
+        self.note(**{f"{name}_s": seconds, **memory, "peak_mb": max(known, default=None)})
 
     def row(self, **order: Any) -> Row:
         """The run's row; ``order`` holds what the run itself does not find out.
@@ -160,6 +167,8 @@ def measure(case: Instance, settings: Settings, recorder: Recorder) -> Measured:
         certificate = replace(certificate, status="gap_limit")  # no point, and none was asked for
     recorder.note(**_certified(certificate), nodes=outcome.nodes)
     recorder.note(message=certificate.message or outcome.message)
+    if certificate.status == "time_limit":
+        recorder.note(stopped_in="solve")  # by the solver itself; the certificate is whole
     if outcome.x is None:
         return Measured(certificate, None)
     schedule = extract(problem, program, outcome.x)
@@ -197,6 +206,8 @@ def _measure_scheme(case: Instance, settings: Settings, recorder: Recorder) -> M
     with recorder.phase("certify"):
         result = checked(settings.scheme, decision, settings.gap)
     recorder.note(**_certified(result.certificate), message=result.certificate.message)
+    if result.certificate.status == "time_limit":
+        recorder.note(stopped_in="solve")
     if result.schedule is None:
         return Measured(result.certificate, None)
     recorder.note(measures=result.measures(), ranges=result.ranges(), figures=decision.figures)
@@ -304,6 +315,15 @@ def _commit() -> str | None:
         return None
 
 
+def forget_peak_memory() -> bool:
+    """Let the peak of this process's memory start from what it holds now; whether the system can (Linux)."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return False
+    return True
+
+
 def peak_memory_mb() -> float | None:
     """Peak resident memory of this process, MB."""
     try:
@@ -343,10 +363,13 @@ def run(spec: Spec, recorder: Recorder) -> Measured:
     """One run of a sweep, in this process: :func:`measure` with the instance generated and timed."""
     recorder.tell({"phase": "start"})
     warm_up()
-    recorder.note(reference_s=reference_workload())
+    before = reference_workload()
+    recorder.note(reference_s=before)
     with recorder.phase("generate"):
         case = instance(spec.n_adns, seed=spec.seed, **spec.options.model_dump())
-    return measure(case, spec, recorder)
+    measured = measure(case, spec, recorder)
+    recorder.note(reference_s=(before + reference_workload()) / 2)
+    return measured
 
 
 def main(facts: str, schedule: str) -> None:
@@ -359,7 +382,7 @@ def main(facts: str, schedule: str) -> None:
 
         spec = Spec.model_validate_json(sys.stdin.read())
         try:
-            measured = run(spec, Recorder(tell))
+            measured = run(spec, Recorder(tell, owns_process=True))
         except InputError as error:
             tell({"status": "skipped", "message": str(error), "done": True})
             return

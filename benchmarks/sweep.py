@@ -2,8 +2,9 @@
 
 The results folder holds ``rows.jsonl``, one line a run, and ``schedules/<run_id>.csv``. A sweep
 skips the runs that have a row, so it resumes where it stopped. A run that hangs, crashes or
-outgrows the memory becomes a row with that status, and the sweep goes on. A sweep may be killed at any
-moment: it loses no row, and on Linux its run ends with it (:mod:`benchmarks.guard`).
+outgrows the memory becomes a row with that status, and the sweep goes on; where a limit stopped all
+seeds of a size, larger ones become rows ``skipped`` (:mod:`benchmarks.course`). A sweep may be killed at
+any moment: it loses no row, and on Linux its run ends with it (:mod:`benchmarks.guard`).
 """
 
 import fcntl
@@ -22,7 +23,8 @@ from typing import IO, Any
 
 from pydantic import ValidationError
 
-from benchmarks import guard
+from benchmarks import cluster, guard
+from benchmarks.course import STOPPED, Course, Known
 from benchmarks.ending import undisturbed
 from benchmarks.files import clear_partial
 from benchmarks.records import Row, Spec
@@ -41,15 +43,13 @@ RESERVED_MB = 1000 + 100 * (os.cpu_count() or 1)
 OUTPUT_BYTES = 10_000_000  # of what a run prints, kept while it lasts
 TAIL_BYTES = 10_000  # and looked at when it has failed
 
-# Called with a run and what it tells: {"phase": ...}, {"progress": ...}, facts, then {"row": Row};
-# or {"resumed": commit} where the run has its row already, measured at that commit.
+# Called with a run and what it tells: {"phase": ...}, {"progress": ...}, facts, then {"row": Row, "left_s":
+# the seconds that the rest may take}; or {"resumed": commit} where it has its row, measured at that commit.
 Watch = Callable[[Spec, dict[str, Any]], None]
 
 
-def in_order(specs: Sequence[Spec]) -> list[Spec]:
-    """Seed by seed, and from small to large within one: a machine that drifts then slows all sizes alike."""
-    unique = {spec.run_id: spec for spec in specs}
-    return sorted(unique.values(), key=lambda spec: (spec.seed, spec.n_adns))
+class Unwanted(Exception):
+    """A run that nobody waits for any more."""
 
 
 def sweep(
@@ -58,41 +58,63 @@ def sweep(
     watch: Watch = lambda spec, news: None,
     worker: Sequence[str] = WORKER,
     grace_s: float = GRACE_S,
+    scheduler: str | None = None,
 ) -> list[Row]:
     """Run what has no row in ``folder`` yet and append its rows; returns the new ones.
+
+    The runs are made in this machine's processes, or by the workers of the dask cluster whose scheduler's
+    address is given.
 
     ``worker`` is the command of the child process, see :mod:`benchmarks.runner`. No phase of a
     run may last longer than its time limit and ``grace_s``, nor its processes hold more than its
     memory limit. Raises InputError where the folder cannot be written, or not any more, or another
     sweep writes there.
     """
-    rows = []
+    rows: list[Row] = []
     with _rows_file(folder) as file:
-        there = commits(file)
+        there = recorded(file)
         clear_partial(folder / "schedules")
-        for spec in in_order(specs):
-            if spec.run_id in there:
-                watch(spec, {"resumed": there[spec.run_id]})
-                continue
-            row = run_apart(spec, folder, watch, worker, grace_s)
+        course = Course(specs, there)
+
+        def done(spec: Spec, row: Row, seconds: float) -> None:
             _append(file, folder, row)
             rows.append(row)
-            watch(spec, {"row": row})
+            course.note(spec, Known(row.commit, row.status, seconds))
+            watch(spec, {"row": row, "left_s": course.left_s()})
+
+        def orders() -> Iterator[Spec]:
+            for spec in course:
+                if spec.run_id in there:
+                    watch(spec, {"resumed": there[spec.run_id].commit})
+                elif (reason := course.hopeless(spec)) is not None:
+                    done(spec, Row(**order(spec), status="skipped", message=reason), 0.0)
+                else:
+                    yield spec
+
+        if scheduler is not None:
+            cluster.spread(scheduler, orders(), folder, worker, grace_s, watch, done)
+            return rows
+        for spec in orders():
+            started = time.monotonic()
+            row = run_apart(spec, folder, watch, worker, grace_s)
+            done(spec, row, time.monotonic() - started)
     return rows
 
 
-def commits(file: IO[bytes]) -> dict[str, str | None]:
-    """The runs that have a row, by run_id, and the commit each was measured at.
+def recorded(file: IO[bytes]) -> dict[str, Known]:
+    """The runs that have a row, by run_id.
 
     A last line that was cut off while being written is removed, so that the next one starts afresh.
     """
     file.seek(0)
-    found: dict[str, str | None] = {}
+    found: dict[str, Known] = {}
     end = 0
     for line in io.BytesIO(file.read()):
         with suppress(ValueError, TypeError, KeyError):  # a damaged line is no run's row
             row = json.loads(line)
-            found[row["run_id"]] = row.get("commit")
+            seconds = row.get("time_limit_s" if row.get("status") in STOPPED else "total_s")
+            seconds = float(seconds) if isinstance(seconds, int | float) else None
+            found[row["run_id"]] = Known(row.get("commit"), row.get("status"), seconds)
             if not line.endswith(b"\n"):
                 file.write(b"\n")
                 return found
@@ -149,14 +171,20 @@ def _append(file: IO[bytes], folder: Path, row: Row) -> None:
         raise InputError("output", str(folder), "a folder whose rows.jsonl stays the same file")
 
 
-def run_apart(spec: Spec, folder: Path, watch: Watch, worker: Sequence[str], grace_s: float) -> Row:
-    """One run in a process of its own, watched from outside; its row whatever happens."""
-    order: dict[str, Any] = {"n_adns": spec.n_adns, "seed": spec.seed, "run_id": spec.run_id}
-    options = spec.options.model_dump()
-    for name in ("hours", "settlement", "partners", "network", "congestion"):
-        order[name] = options[name]
-    order |= {"options": options} | order_of(spec) | surroundings()
-    facts = dict(order)
+def run_apart(
+    spec: Spec,
+    folder: Path,
+    watch: Watch,
+    worker: Sequence[str],
+    grace_s: float,
+    is_wanted: Callable[[], bool] = lambda: True,
+) -> Row:
+    """One run in a process of its own, watched from outside; its row whatever happens.
+
+    Raises Unwanted, with the run ended, as soon as ``is_wanted`` says so.
+    """
+    known = order(spec)
+    facts = dict(known)
     with tempfile.TemporaryDirectory(prefix="tso-dso-", ignore_cleanup_errors=True) as scratch:
         news = Path(scratch, "facts.jsonl")
         news.touch()
@@ -176,7 +204,7 @@ def run_apart(spec: Spec, folder: Path, watch: Watch, worker: Sequence[str], gra
             try:
                 with suppress(BrokenPipeError), process.stdin as stdin:  # type: ignore[union-attr]
                     stdin.write(spec.model_dump_json().encode())
-                overstepped = _watch(process, spec, told, errors, facts, watch, grace_s)
+                overstepped = _watch(process, spec, told, errors, facts, watch, grace_s, is_wanted)
             finally:
                 _end(process)
             if overstepped:
@@ -191,7 +219,16 @@ def run_apart(spec: Spec, folder: Path, watch: Watch, worker: Sequence[str], gra
         return Row(**facts)
     except ValidationError as error:  # a run whose memory is damaged may tell anything
         wrong = error.errors(include_url=False)[0]
-        return Row(**order, **failed(f"told of {wrong['loc'][0]} what no row can hold: {wrong['input']!r}"))
+        return Row(**known, **failed(f"told of {wrong['loc'][0]} what no row can hold: {wrong['input']!r}"))
+
+
+def order(spec: Spec) -> dict[str, Any]:
+    """What a run's row says before the run has begun."""
+    options = spec.options.model_dump()
+    names = ("hours", "settlement", "partners", "network", "congestion")
+    known: dict[str, Any] = {"n_adns": spec.n_adns, "seed": spec.seed, "run_id": spec.run_id}
+    known |= {name: options[name] for name in names}
+    return known | {"options": options} | order_of(spec) | surroundings()
 
 
 def _guarded(spec: Spec, scratch: str) -> list[str]:
@@ -210,6 +247,7 @@ def _watch(
     facts: dict[str, Any],
     watch: Watch,
     grace_s: float,
+    is_wanted: Callable[[], bool],
 ) -> dict[str, Any]:
     """Follow the child until it ends or oversteps a limit; returns the status of the latter, or nothing.
 
@@ -218,6 +256,8 @@ def _watch(
     phase, since, peak_mb = "start", time.monotonic(), 0.0
     unread = b""
     while True:
+        if not is_wanted():
+            raise Unwanted(spec.run_id)
         alive = process.poll() is None  # before reading, so that the last words are heard
         *lines, unread = (unread + told.read()).split(b"\n")
         for fact in filter(None, map(_fact, lines)):
@@ -226,21 +266,26 @@ def _watch(
                 phase, since = fact["phase"], time.monotonic()
             elif "progress" not in fact:
                 facts |= fact
-        own_mb = facts.get("peak_mb")
-        peak_mb = max(peak_mb, memory_mb(process.pid), own_mb if isinstance(own_mb, float) else 0.0)
+        held_mb, own_mb = memory_mb(process.pid), facts.get("peak_mb")
+        peak_mb = max(peak_mb, held_mb, own_mb if isinstance(own_mb, float) else 0.0)
         facts["peak_mb"] = peak_mb or None
+        lasted = time.monotonic() - since
+        if phase in PHASES and alive:  # the run knows its own peak only, not that of its other processes
+            own_mb = facts.get(f"{phase}_mb")
+            facts[f"{phase}_mb"] = max(held_mb, own_mb if isinstance(own_mb, float) else 0.0) or None
+        stopped = {"stopped_in": phase, f"{phase}_s": lasted} if phase in PHASES else {}
         if peak_mb > spec.memory_limit:  # though it may have ended before we saw it
             message = f"ended in phase {phase}: {peak_mb:.0f} MB of {spec.memory_limit:.0f} MB"
-            return {"status": "memory_limit", "message": message}
+            return stopped | {"status": "memory_limit", "message": message}
         if not alive:
             return {}
         if facts.get("done"):  # its last words; what hangs at the exit of the process is no result
             with suppress(subprocess.TimeoutExpired):
                 process.wait(grace_s)
             return {}
-        if time.monotonic() - since > spec.time_limit + grace_s:
-            message = f"ended in phase {phase} after {time.monotonic() - since:.0f} s"
-            return {"status": "time_limit", "message": message}
+        if lasted > spec.time_limit + grace_s:
+            message = f"ended in phase {phase} after {lasted:.0f} s"
+            return stopped | {"status": "time_limit", "message": message}
         if os.fstat(errors.fileno()).st_size > OUTPUT_BYTES:
             kept = _tail(errors)
             errors.truncate(0)

@@ -4,7 +4,8 @@ The room reads files only: the rows and schedules of a results folder. It knows 
 optimisation model nor the solvers.
 """
 
+from reports.changes import compare_results, write_changes
 from reports.page import write_report
-from reports.rows import ReportError
+from reports.rows import ReportError, read_results
 
-__all__ = ["ReportError", "write_report"]
+__all__ = ["ReportError", "compare_results", "read_results", "write_changes", "write_report"]

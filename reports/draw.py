@@ -130,7 +130,8 @@ def _fill(frame: Figure | SubFigure, panel: Panel) -> None:
         own.remove()
     handles, labels = axes.get_legend_handles_labels()
     if handles:
-        columns = 1 if max(len(label) for label in labels) > 22 else min(3, len(handles))
+        longest = max(len(label) for label in labels)
+        columns = min(1 if longest > 22 else 2 if longest > 14 else 3, len(handles))
         frame.legend(
             handles,
             labels,
@@ -207,6 +208,17 @@ def log_n_axis(axes: Axes, sizes: list[int]) -> None:
         axes.set_xlim(sizes[0] / 1.15, sizes[-1] * 1.15)
 
 
+def log_axis(axes: Axes, farthest: float) -> None:
+    """A logarithmic x axis of factors from 1 up."""
+    axes.set_xscale("log")
+    powers = range(math.ceil(math.log10(farthest)) + 1)
+    ticks = [step * 10.0**power for power in powers for step in ((1, 2, 5) if farthest < 100 else (1,))]
+    axes.xaxis.set_major_locator(FixedLocator([tick for tick in ticks if tick <= farthest]))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(compact))
+    axes.set_xlim(0.95, farthest)
+
+
 def log_y_axis(axes: Axes, label: str) -> None:
     """A logarithmic y axis with three to seven round ticks where the range allows."""
     axes.set_ylabel(label)
@@ -233,6 +245,22 @@ def log_y_axis(axes: Axes, label: str) -> None:
     axes.yaxis.set_major_locator(FixedLocator(ticks))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(compact))
+
+
+def log_ratio_axis(axes: Axes, label: str) -> None:
+    """A logarithmic y axis about 1, at least from 0.9 to 1.1, with the ticks that a reader would choose."""
+    low, high = axes.get_ylim()
+    low, high = min(low, 0.88), max(high, 1.14)
+    axes.set_yscale("log")
+    axes.set_ylim(low, high)
+    near = (0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.1, 1.2, 1.3, 1.5, 1.75, 2)
+    far = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
+    axes.yaxis.set_major_locator(
+        FixedLocator([tick for tick in (near if high / low < 4 else far) if low <= tick <= high])
+    )
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(FuncFormatter(compact))
+    axes.set_ylabel(label)
 
 
 def linear_axes(axes: Axes, label: str) -> None:

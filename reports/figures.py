@@ -11,6 +11,8 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 
+from reports.challenge import Challenge
+from reports.counts import CountLaw
 from reports.draw import (
     COLOURS,
     INK,
@@ -26,8 +28,9 @@ from reports.draw import (
     marker_size,
     width,
 )
-from reports.fits import MEASURES, PHASES, CountLaw, Fit
-from reports.rows import CENSORED, COUNTS, FINISHED, STATUSES
+from reports.fits import MEASURES, PHASES, Fit, observed
+from reports.laws import FORMULAS
+from reports.rows import COUNTS, PHASE_MEMORY, STATUSES
 
 FARTHEST_N = 10_000  # closed forms are drawn beyond the built sizes, but no farther than this
 SMALLEST_GAP = 1e-6  # gaps below are drawn here: solvers cannot tell them from zero
@@ -35,9 +38,14 @@ _STATUS_COLOURS = {name: COLOURS[i] for i, name in zip((2, 1, 4, 3, 5, 0, 5), ST
 _STATUS_MARKERS = dict(zip(STATUSES, ("o", "s", "^", "v", "X", "P", "d"), strict=True))
 
 
-def growth(rows: pd.DataFrame, laws: list[CountLaw], fits: list[Fit]) -> Picture:
-    """The first picture: variables with their closed form far beyond the built sizes, and solve time."""
-    farthest = _horizon(rows, laws)
+def growth(
+    counted: pd.DataFrame, laws: list[CountLaw], rows: pd.DataFrame, fits: list[Fit], names: list[str]
+) -> Picture:
+    """The first picture: variables with their closed form far beyond the built sizes, and solve time.
+
+    ``names`` gives the curves of both panels their colours.
+    """
+    farthest = _horizon(counted, laws)
     crossovers = [law.crossover for law in laws if law.count == "n_vars" and law.crossover]
     sight = (
         "Points are built models, lines the closed form: on these axes a steeper line is a faster growth. "
@@ -48,17 +56,16 @@ def growth(rows: pd.DataFrame, laws: list[CountLaw], fits: list[Fit]) -> Picture
         )
     sight += (
         "In the second panel every mark is one finished run, the line the fitted law; hollow triangles are "
-        "runs stopped by a limit, which enter no fit."
+        "runs stopped by a limit, which enter the fit as lower limits."
     )
-    return Picture(
-        "growth",
-        "Growth",
-        sight,
-        (_count_panel(rows, laws, "n_vars", farthest), _measure_panel(rows, fits, "solve_s", "Solve time")),
+    panels = (
+        _count_panel(counted, laws, "n_vars", farthest, names),
+        _measure_panel(rows, fits, "solve_s", "Solve time", names),
     )
+    return Picture("growth", "Growth", sight, panels)
 
 
-def sizes(rows: pd.DataFrame, laws: list[CountLaw]) -> Picture | None:
+def sizes(rows: pd.DataFrame, laws: list[CountLaw], names: list[str]) -> Picture | None:
     """Every count over the built sizes."""
     counts = [count for count in COUNTS if rows[count].notna().any()]
     if not counts:
@@ -70,11 +77,11 @@ def sizes(rows: pd.DataFrame, laws: list[CountLaw]) -> Picture | None:
         "Every point must lie on its line: the lines are not fitted, they are computed before the model "
         "is built. A straight line is linear growth, one that bends upward quadratic. Where two curves "
         "coincide, the narrower lies on the wider.",
-        tuple(_count_panel(rows, laws, count, farthest) for count in counts),
+        tuple(_count_panel(rows, laws, count, farthest, names) for count in counts),
     )
 
 
-def times(rows: pd.DataFrame, fits: list[Fit]) -> Picture | None:
+def times(rows: pd.DataFrame, fits: list[Fit], names: list[str]) -> Picture | None:
     """Seconds by phase, one panel a phase."""
     phases = [phase for phase in PHASES if phase not in ("generate_s", "total_s") and (rows[phase] > 0).any()]
     if not phases:
@@ -84,23 +91,116 @@ def times(rows: pd.DataFrame, fits: list[Fit]) -> Picture | None:
         "Times by phase",
         "On logarithmic axes a power law is a straight line and its exponent the slope: 1 doubles the "
         "time with twice the ADNs, 2 makes it four times as long. A line that starts flat and bends upward "
-        "is such growth above a constant part. Hollow triangles are runs stopped by a limit; they enter no "
-        "fit.",
-        tuple(_measure_panel(rows, fits, phase, PHASES[phase].capitalize()) for phase in phases),
+        "is such growth above a constant part. Hollow triangles are runs stopped by a limit in that phase: "
+        "lower limits.",
+        tuple(_measure_panel(rows, fits, phase, PHASES[phase].capitalize(), names) for phase in phases),
     )
 
 
-def memory(rows: pd.DataFrame, fits: list[Fit]) -> Picture | None:
-    """Peak memory of each run's process."""
+def memory(rows: pd.DataFrame, fits: list[Fit], names: list[str]) -> Picture | None:
+    """Peak memory of each run's processes, and that of each phase of one growth curve."""
     if not (rows["peak_mb"] > 0).any():
         return None
-    return Picture(
-        "memory",
-        "Peak memory",
+    sight = (
         "The interpreter and its libraries take the same memory at every N: the constant part of the fitted "
-        "law. The slope steepens as the model outgrows them.",
-        (_measure_panel(rows, fits, "peak_mb", "Peak memory of the process", unit="MB"),),
+        "law. The slope steepens as the model outgrows them."
     )
+    panels = [_measure_panel(rows, fits, "peak_mb", "Peak memory of the run", names, unit="MB")]
+    if (rows[list(PHASE_MEMORY)] > 0).any(axis=None):
+        sight += " The second panel shows which phase needs the most: the highest line there is the peak."
+        panels.append(_phase_memory_panel(rows))
+    return Picture("memory", "Peak memory", sight, tuple(panels))
+
+
+def _phase_memory_panel(rows: pd.DataFrame) -> Panel:
+    """Medians over the runs of each size, of the curve with the most sizes."""
+    known = rows[(rows[list(PHASE_MEMORY)] > 0).any(axis=1)]
+    series = str(known.groupby("series", sort=False)["n_adns"].nunique().idxmax())
+    medians = known[known["series"] == series].groupby("n_adns")[list(PHASE_MEMORY)].median()
+
+    def draw(axes: Axes) -> None:
+        for number, (column, phase) in enumerate(PHASE_MEMORY.items()):
+            own = medians[column].dropna()
+            axes.plot(
+                own.index.to_numpy(dtype=float),
+                own.to_numpy(dtype=float),
+                marker=marker(number),
+                color=colour(number),
+                markersize=5,
+                linewidth=1.6,
+                label=phase,
+            )
+        log_n_axis(axes, sorted(int(n) for n in rows["n_adns"].unique()))
+        log_y_axis(axes, "peak memory (MB)")
+
+    last = medians.iloc[-1].dropna()
+    told = ", ".join(f"{PHASE_MEMORY[str(name)]} {value:.0f} MB" for name, value in last.items())
+    return Panel(
+        f"By phase, {series}", f"peak memory within each phase; at N = {medians.index[-1]}: {told}.", draw
+    )
+
+
+def challenge(fits: list[Fit]) -> Picture | None:
+    """The laws of the solve time, fitted to the smaller sizes, with what they foretell of the larger ones."""
+    panels = tuple(
+        _challenge_panel(fit, fit.challenge)
+        for fit in fits
+        if fit.measure == "solve_s" and fit.challenge is not None
+    )
+    if not panels:
+        return None
+    return Picture(
+        "challenge",
+        "Challenge by held-out sizes",
+        "Each law was fitted to the sizes left of the dotted line alone. Right of it stand the intervals in "
+        "which it expects the mean of each larger size, side by side, and as a bar what was measured there; "
+        "a hollow triangle is a lower limit. A law that misses is refuted and drawn thin.",
+        panels,
+    )
+
+
+def _challenge_panel(fit: Fit, trial: Challenge) -> Panel:
+    sizes = [*trial.fitted, *trial.held]
+    step = math.log(sizes[-1] / sizes[0]) / 120  # between the laws' intervals at one size
+
+    def draw(axes: Axes) -> None:
+        grid = np.geomspace(sizes[0], sizes[-1], 80)
+        for number, (law, one) in enumerate(trial.trials.items()):
+            stands = law not in trial.refuted
+            shade, line = colour(number), 1.8 if stands else 0.7
+            shown = one.curve.at(grid)
+            axes.plot(grid, shown, color=shade, linewidth=line, linestyle="-" if stands else "--")
+            places = np.array(trial.held) * math.exp((number - 2.5) * step)
+            middle = np.clip(one.value, one.low, one.high)
+            axes.errorbar(
+                places,
+                middle,
+                yerr=[middle - one.low, one.high - middle],
+                color=shade,
+                linestyle="",
+                marker=marker(number),
+                markersize=3.5,
+                linewidth=line,
+                capsize=2,
+                label=f"{FORMULAS[law]}{'' if stands else ', refuted'}",
+            )
+        seen = ~trial.is_limit
+        held = np.array(trial.held, dtype=float)
+        axes.plot(
+            held[seen], trial.measured[seen], "_", color=INK, markersize=16, markeredgewidth=2, zorder=4
+        )
+        axes.plot(held[~seen], trial.measured[~seen], "^", color=INK, markerfacecolor="none", zorder=4)
+        axes.axvline(math.sqrt(trial.fitted[-1] * trial.held[0]), color=MUTED, linestyle=":", linewidth=1.2)
+        log_n_axis(axes, sizes)
+        low, high = trial.measured.min(), trial.measured.max()
+        floor = min(float(one.curve.at(np.array([sizes[0]]))[0]) for one in trial.trials.values())
+        axes.set_yscale("log")
+        axes.set_ylim(max(floor, low / 1e4) / 2, high * 8)
+        log_y_axis(axes, "solve time (s)")
+
+    standing = ", ".join(FORMULAS[law] for law in trial.standing) or "none"
+    told = f"laws fitted to N up to {trial.fitted[-1]} against larger sizes; those that stand: {standing}."
+    return Panel(fit.series, told, draw)
 
 
 def gaps(rows: pd.DataFrame) -> Picture:
@@ -124,9 +224,10 @@ def _horizon(rows: pd.DataFrame, laws: list[CountLaw]) -> int:
     return max(built, min(FARTHEST_N, math.ceil(wanted / digit) * digit))
 
 
-def _count_panel(rows: pd.DataFrame, laws: list[CountLaw], count: str, farthest: int) -> Panel:
+def _count_panel(
+    rows: pd.DataFrame, laws: list[CountLaw], count: str, farthest: int, series: list[str]
+) -> Panel:
     """One count: beyond the built sizes on logarithmic axes, otherwise on linear ones."""
-    series = list(dict.fromkeys(rows["series"]))
     built = rows.dropna(subset=[count])
     here = [law for law in laws if law.count == count]
     beyond = farthest > rows["n_adns"].max()
@@ -176,20 +277,21 @@ def _dots(axes: Axes, points: pd.DataFrame, column: str, number: int, label: str
     )
 
 
-def _measure_panel(rows: pd.DataFrame, fits: list[Fit], measure: str, title: str, unit: str = "s") -> Panel:
-    series = list(dict.fromkeys(rows["series"]))
+def _measure_panel(
+    rows: pd.DataFrame, fits: list[Fit], measure: str, title: str, names: list[str], unit: str = "s"
+) -> Panel:
     by_series = {fit.series: fit for fit in fits if fit.measure == measure}
-    finished = rows[rows["status"].isin(FINISHED) & (rows[measure] > 0)]
-    stopped = rows[rows["status"].isin(CENSORED) & (rows[measure] > 0)]
+    series = [name for name in names if name in by_series]
+    told = {name: observed(rows[rows["series"] == name], measure) for name in series}
 
     def draw(axes: Axes) -> None:
-        for number, name in enumerate(series):
-            fit, own = by_series[name], finished[finished["series"] == name]
-            limits = stopped[stopped["series"] == name]
+        for name in series:
+            number, fit, at = names.index(name), by_series[name], told[name]
+            own = pd.DataFrame({"n_adns": at.n[~at.is_limit], measure: at.y[~at.is_limit]})
             _dots(axes, own, measure, number, label=f"{name}: {fit.exponent_text}")
             axes.plot(
-                limits["n_adns"].to_numpy(dtype=float),
-                limits[measure].to_numpy(),
+                at.n[at.is_limit],
+                at.y[at.is_limit],
                 linestyle="",
                 marker="^",
                 markerfacecolor="none",
@@ -197,7 +299,7 @@ def _measure_panel(rows: pd.DataFrame, fits: list[Fit], measure: str, title: str
                 markersize=8,
             )
             if fit.fitted:
-                grid = np.geomspace(float(own["n_adns"].min()), float(own["n_adns"].max()), 60)
+                grid = np.geomspace(float(at.n.min()), float(at.n.max()), 60)
                 axes.plot(grid, fit.at(grid), color=colour(number), linewidth=width(number) * 0.7)
         log_n_axis(axes, sorted(int(n) for n in rows["n_adns"].unique()))
         log_y_axis(axes, f"{MEASURES[measure] if unit != 's' else title.lower()} ({unit})")

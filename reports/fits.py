@@ -1,20 +1,20 @@
-"""How sizes, times and memory grow with the number of ADNs N.
+"""How times, memory and nodes grow with the number of ADNs N: the fit of every measure on every growth curve.
 
-Counts have a closed form, ``count = a + b N + c A`` with A directed partner arcs, and are compared
-with it exactly; they are never fitted. Times and memory are fitted over the runs that finished, by the
-rival laws of ``reports.laws``.
+What the runs tell of a measure is gathered here: values, and lower limits from runs that a limit stopped. The
+rival laws are those of ``reports.laws``, their trial by larger sizes that of ``reports.challenge``.
 """
 
 import math
-import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
+from reports.challenge import Challenge, challenge
 from reports.laws import FEWEST_SIZES as FEWEST_TO_COMPARE
-from reports.laws import STEEPEST, Choice, choose
-from reports.rows import CENSORED, COUNTS, FINISHED, each
+from reports.laws import FORMULAS, STEEPEST, Choice, Curve, Points, choose
+from reports.rows import CENSORED, FINISHED, each
 
 PHASES = {
     "generate_s": "generate",
@@ -24,22 +24,25 @@ PHASES = {
     "certify_s": "certify",
     "total_s": "total",
 }
-MEASURES = {**PHASES, "peak_mb": "peak memory"}
+# The total over the reference workload's time, as measured beside each run.
+NORMALISED = "total_ref"
+MEASURES = {**PHASES, NORMALISED: "normalised total", "peak_mb": "peak memory", "nodes": "nodes"}
+UNITS = {NORMALISED: "reference workloads", "peak_mb": "MB", "nodes": "nodes"}  # the others: s
 FEWEST_SIZES = 3
 NARROW = 0.5  # width of an exponent's interval up to which one whole power inside it is named as the law
 _LAWS = ("constant", "linear", "quadratic", "cubic")
-_FORMULAS = {"power": "b N^p", "linear": "a + b N", "general": "a + b N^p"}
+_COURSE = tuple(name.removesuffix("_s") for name in PHASES if name != "total_s")
 
 
 @dataclass(frozen=True)
 class Fit:
     """The growth law of one measure on one growth curve, or the reason why there is none.
 
-    ``law`` says it in words, ``chosen`` names the formula. The curve is ``constant + scale * N**exponent``
-    in seconds or MB; ``low`` and ``high`` bound the exponent with 95 % confidence, whatever the constant
-    part. ``has_constant`` is True where every supported law has one. ``power_exponent`` is that of the
-    pure power law. ``n_runs`` runs of ``n_sizes`` sizes entered; ``n_censored`` runs were stopped by a
-    limit and did not, nor did ``n_other``.
+    ``law`` says it in words, ``chosen`` names the formula. ``curve`` is that of the law chosen, of the
+    general law where the choice is undecided. ``low`` and ``high`` bound the exponent of the growing part
+    with 95 % confidence, whatever the constant part. ``held`` are the laws that passed both comparisons, by
+    AICc (``choice``) and by larger sizes (``challenge``). ``n_runs`` runs with a value, at ``n_sizes`` sizes,
+    and ``n_censored`` with a lower limit entered; ``n_other`` did not.
     """
 
     series: str
@@ -50,92 +53,200 @@ class Fit:
     n_other: int
     law: str
     chosen: str = ""
-    exponent: float = math.nan
+    curve: Curve | None = None
     low: float = math.nan
     high: float = math.nan
-    scale: float = math.nan
-    constant: float = math.nan
-    has_constant: bool = False
-    power_exponent: float = math.nan
+    choice: Choice | None = None
+    challenge: Challenge | None = None
+    held: tuple[str, ...] = ()
 
     @property
     def fitted(self) -> bool:
-        return math.isfinite(self.exponent)
+        return self.curve is not None
+
+    @property
+    def exponent(self) -> float:
+        """Of the growing part; NaN where the law chosen has none."""
+        return self.curve.exponent if self.curve is not None and _has_exponent(self.curve) else math.nan
+
+    @property
+    def constant(self) -> float:
+        return self.curve.constant if self.curve is not None else math.nan
+
+    @property
+    def has_constant(self) -> bool:
+        return self.constant > 0 and self.choice is not None and "power" not in self.choice.laws
 
     @property
     def interval_text(self) -> str:
         """The 95 % interval of the exponent; an end at the steepest law tried is open."""
-        return f"[{self.low:.2f}, {f'{self.high:.2f}' if self.high < STEEPEST else f'> {STEEPEST:.0f}'}]"
+        return _ends(self.low, self.high)
+
+    @property
+    def power_text(self) -> str:
+        """The power law's exponent with its interval, whether or not that law describes the points."""
+        if self.choice is None:
+            return ""
+        return f"{_fixed(self.choice.power.exponent)} {_ends(self.choice.power_low, self.choice.power_high)}"
 
     @property
     def exponent_text(self) -> str:
         """The growth with its interval, above its constant part if it has one, or that there is no fit."""
-        if not self.fitted:
+        if self.curve is None:
             return "no fit"
         above = f" above {amount(self.constant, self.measure)}" if self.has_constant else ""
-        return f"N^{self.exponent:.2f} {self.interval_text}{above}"
+        if not self.held:
+            above += ", which the larger sizes refute"
+        elif "exponential" in self.held and len(self.held) > 1:
+            above += " or exponentially"
+        if self.curve.law == "exponential":
+            return f"exp({self.curve.exponent:.2g} N)"
+        if self.curve.law == "n log n":
+            return f"N log N{above} (as a power {self.interval_text})"
+        return f"N^{_fixed(self.exponent)} {self.interval_text}{above}"
 
     def at(self, n: np.ndarray) -> np.ndarray:
         """The fitted curve at sizes ``n``, in the measure's unit."""
-        return np.asarray(self.constant + self.scale * np.asarray(n, dtype=float) ** self.exponent)
+        if self.curve is None:
+            raise ValueError(f"{self.series}, {self.measure}: {self.law}")
+        return self.curve.at(n)
+
+
+def _has_exponent(curve: Curve) -> bool:
+    return curve.law not in ("n log n", "exponential")
+
+
+def _ends(low: float, high: float) -> str:
+    return f"[{_fixed(low)}, {_fixed(high) if high < STEEPEST else f'> {STEEPEST:.0f}'}]"
+
+
+def _fixed(value: float) -> str:
+    return f"{round(value, 2) + 0.0:.2f}"  # no negative zero
 
 
 def amount(value: float, measure: str) -> str:
     """A value of a measure with its unit, to two or three figures."""
-    return f"{value:.0f} MB" if measure == "peak_mb" else f"{value:.2g} s"
+    unit = UNITS.get(measure, "s")
+    return f"{value:.0f} MB" if unit == "MB" else f"{value:.2g} {unit}"
 
 
-def fit_growth(rows: pd.DataFrame) -> list[Fit]:
+def fit_growth(rows: pd.DataFrame, measures: Iterable[str] = tuple(MEASURES)) -> list[Fit]:
     """A fit for every growth curve and measure; ``rows`` as in ``Results.rows``."""
     return [
         fit_measure(group, str(series), measure)
         for series, group in rows.groupby("series", sort=False)
-        for measure in MEASURES
+        for measure in measures
     ]
 
 
 def fit_measure(group: pd.DataFrame, series: str, measure: str) -> Fit:
-    """Fit one measure of one growth curve; runs of one instance count as one, their geometric mean."""
-    if measure not in MEASURES:
-        raise ValueError(f"{measure} is not a time or memory; counts are never fitted")
-    used = group[group["status"].isin(FINISHED) & (group[measure] > 0)]
-    n_censored = int(group["status"].isin(CENSORED).sum())
-    n_other = len(group) - len(used) - n_censored
-    n_sizes = int(used["n_adns"].nunique())
-    about = (series, measure, n_sizes, len(used), n_censored, n_other)
+    """Fit one measure of one growth curve; the runs of one instance together weigh as one."""
+    at = observed(group, measure)
+    seen = ~at.is_limit
+    n_sizes, n_seen = len(np.unique(at.n[seen])), int(seen.sum())
+    about = (series, measure, n_sizes, n_seen, int(at.is_limit.sum()), len(group) - len(at.n))
     if n_sizes < FEWEST_SIZES:
-        law = f"no fit: {n_sizes} of at least {FEWEST_SIZES} sizes finished"
-        return Fit(*about, law)
-    logarithms = used.assign(log_y=np.log(used[measure].to_numpy(dtype=float)))
-    points = logarithms.groupby(["n_adns", "seed", "instance"], dropna=False)["log_y"].mean().reset_index()
-    choice = choose(points["n_adns"].to_numpy(dtype=float), np.exp(points["log_y"].to_numpy()))
-    chosen, law = _in_words(choice, measure, n_sizes, len(points))
-    return Fit(
-        *about,
-        law,
-        chosen,
-        exponent=choice.curve.exponent,
-        low=choice.low,
-        high=choice.high,
-        scale=choice.curve.scale,
-        constant=choice.curve.constant,
-        has_constant="power" not in choice.laws,
-        power_exponent=choice.power_exponent,
-    )
+        return Fit(*about, f"no fit: {n_sizes} of at least {FEWEST_SIZES} sizes finished")
+    choice, trial = choose(at), challenge(at)
+    held = _held(choice, trial)
+    chosen, law = _in_words(choice, held, measure, n_sizes, at.n_instances)
+    one = held[0] if len(held) == 1 else "general"
+    curve = choice.rivals.get(one, choice.curve)
+    return Fit(*about, law, chosen, curve, choice.low, choice.high, choice, trial, held)
 
 
-def _in_words(choice: Choice, measure: str, n_sizes: int, n_points: int) -> tuple[str, str]:
+def _held(choice: Choice, trial: Challenge | None) -> tuple[str, ...]:
+    """The laws that AICc supports and the larger sizes did not refute; none where they refute them all."""
+    return tuple(law for law in choice.laws if trial is None or law not in trial.refuted)
+
+
+def _in_words(
+    choice: Choice, held: tuple[str, ...], measure: str, n_sizes: int, n_instances: int
+) -> tuple[str, str]:
     """The formula chosen and the growth it means."""
     growth = growth_word(choice.low, choice.high)
     if not choice.is_compared:
-        few = f"{n_sizes} sizes" if n_sizes < FEWEST_TO_COMPARE else f"{n_points} instances"
+        few = f"{n_sizes} sizes" if n_sizes < FEWEST_TO_COMPARE else f"{n_instances} instances"
         return "b N^p only", f"{growth} if there is no constant part, which {few} cannot tell"
-    above = f"{growth} above a constant {amount(choice.curve.constant, measure)}"
-    chosen = " or ".join(_FORMULAS[law] for law in choice.laws)
-    if len(choice.laws) > 1:
-        chosen = f"undecided: {chosen}"
-        return chosen, f"{growth}, with or without a constant part" if "power" in choice.laws else above
-    return chosen, growth if "power" in choice.laws else above
+    if not held:
+        best = " or ".join(FORMULAS[law] for law in choice.laws)
+        return (
+            f"undecided: {best} fits best, yet misses larger sizes",
+            "undecided: no law holds beyond its sizes",
+        )
+    formulas = " or ".join(dict.fromkeys(FORMULAS[law] for law in held))
+    if len(held) > 1:
+        formulas = f"undecided: {formulas}"
+    if "exponential" in held:
+        return formulas, "exponential" if len(held) == 1 else f"undecided: exponential or {growth}"
+    if held == ("n log n",):
+        growth = "as N log N"
+    curve = choice.rivals[held[0]] if len(held) == 1 else choice.curve
+    if not curve.constant > 0 or held == ("power",):
+        return formulas, growth
+    if "power" in held:
+        return formulas, f"{growth}, with or without a constant part"
+    return formulas, f"{growth} above a constant {amount(curve.constant, measure)}"
+
+
+def observed(group: pd.DataFrame, measure: str) -> Points:
+    """What the runs tell of a measure. Of a run that a limit stopped, the phases before that are values.
+
+    The phase in which it was stopped, the total, the memory and the nodes are lower limits; what a phase
+    after it lasted says nothing. Runs that failed say nothing. Nodes count the root. Raises ValueError for a
+    measure that is not to be fitted.
+    """
+    if measure not in MEASURES:
+        raise ValueError(f"{measure} is not a time, memory or number of nodes; counts are never fitted")
+    found = []
+    for row in each(group):
+        value, is_limit = _told(row, measure)
+        if value is not None and math.isfinite(value) and value > 0:
+            name = row.instance or f"{row.n_adns} {row.seed}"
+            found.append((float(row.n_adns), float(value), is_limit, f"{row.n_adns} {row.seed} {name}"))
+    n, y, limits, names = (list(column) for column in zip(*found, strict=True)) if found else ([], [], [], [])
+    codes = pd.factorize(pd.Series(names, dtype="object"))[0]
+    return Points(np.array(n), np.array(y), np.array(limits, dtype=bool), codes)
+
+
+def _told(row: object, measure: str) -> tuple[float | None, bool]:
+    """A run's value of a measure, and whether it is a lower limit only."""
+    status = getattr(row, "status", "")
+    if measure == NORMALISED:
+        value, is_limit = _told(row, "total_s")
+        reference = _known(row, "reference_s")
+        return (value / reference if value and reference else None), is_limit
+    value = _known(row, measure)
+    if measure == "nodes" and value is not None:
+        value += 1
+    if status in FINISHED:
+        return value, False
+    if status not in CENSORED:
+        return None, False
+    if measure in ("peak_mb", "nodes"):
+        return value, True
+    spent = [_known(row, f"{phase}_s") for phase in _COURSE]
+    stopped_in = _stopped_in(row, spent)
+    if spent[stopped_in] is None and status == "time_limit":
+        spent[stopped_in] = _known(row, "time_limit_s")
+    if measure == "total_s":
+        known = sum(seconds for seconds in spent if seconds is not None)
+        return (value if value is not None else known or None), True
+    place = _COURSE.index(measure.removesuffix("_s"))
+    return (spent[place] if place <= stopped_in else None), place == stopped_in
+
+
+def _stopped_in(row: object, spent: list[float | None]) -> int:
+    """The place in a run's course at which a limit stopped it: as told, else the first without a time."""
+    told = getattr(row, "stopped_in", "")
+    if told in _COURSE:
+        return _COURSE.index(told)
+    return next((place for place, seconds in enumerate(spent) if seconds is None), _COURSE.index("solve"))
+
+
+def _known(row: object, name: str) -> float | None:
+    value = getattr(row, name)
+    return None if pd.isna(value) else float(value)
 
 
 def growth_word(low: float, high: float) -> str:
@@ -151,95 +262,3 @@ def growth_word(low: float, high: float) -> str:
         return f"faster than {_LAWS[-1]}"
     power = math.floor(low)
     return f"between {_LAWS[power]} and {_LAWS[power + 1]}" if power >= 0 else "undecided"
-
-
-def arcs(partners: str, n: float) -> float | None:
-    """Directed partner arcs among ``n`` ADNs: n(n-1) if complete, 2 sum_d min(k, d-1) for nearest:k."""
-    if partners == "complete":
-        return n * (n - 1)
-    nearest = re.fullmatch(r"nearest:(\d+)", partners)
-    if nearest is None:
-        return None
-    k = int(nearest[1])
-    return 2 * n * k - k * (k + 1) if n > k else n * (n - 1)
-
-
-@dataclass(frozen=True)
-class CountLaw:
-    """The closed form ``count = a + b N + c A`` of one count on one growth curve."""
-
-    series: str
-    partners: str
-    count: str
-    a: float
-    b: float
-    c: float
-
-    def at(self, n: float) -> float | None:
-        """The count at ``n`` ADNs; None where the partner graph has no known number of arcs."""
-        if self.c == 0:
-            return self.a + self.b * n
-        n_arcs = arcs(self.partners, n)
-        return None if n_arcs is None else self.a + self.b * n + self.c * n_arcs
-
-    @property
-    def law(self) -> str:
-        """linear, quadratic or unknown."""
-        if self.c == 0 or self.partners.startswith("nearest:"):
-            return "linear"
-        return "quadratic" if self.partners == "complete" else "unknown"
-
-    @property
-    def crossover(self) -> float | None:
-        """The N above which the pair term ``c N (N-1)`` exceeds the ADN term ``b N``."""
-        return 1 + self.b / self.c if self.law == "quadratic" and self.c > 0 else None
-
-    @property
-    def words(self) -> str:
-        if self.c == 0:
-            return f"linear: {self.b:,.0f} an ADN, none for a trading pair"
-        if self.law == "linear":
-            k = int(self.partners.split(":")[1])
-            return f"linear: {self.b + 2 * k * self.c:,.0f} for each ADN beyond {k:,}"
-        if self.crossover is not None:
-            return f"quadratic: the trading pairs outweigh the ADNs above N = {self.crossover:,.0f}"
-        return "not known for this partner graph"
-
-
-def count_laws(rows: pd.DataFrame) -> list[CountLaw]:
-    """The distinct closed forms stated by the rows, one per growth curve, count and coefficients."""
-    laws: dict[CountLaw, None] = {}
-    for row in each(rows):
-        for count in COUNTS:
-            triple = row.coefficients.get(count)
-            if triple is not None:
-                laws[CountLaw(row.series, row.partners, count, *triple)] = None
-    order = list(dict.fromkeys(rows["series"]))
-    return sorted(laws, key=lambda law: (order.index(law.series), list(COUNTS).index(law.count)))
-
-
-def compare_counts(rows: pd.DataFrame) -> pd.DataFrame:
-    """Built counts beside predicted ones, one line per distinct (series, n_adns, n_arcs, count).
-
-    Columns: series, n_adns, n_arcs, count, built, predicted, equal. ``equal`` is None where either
-    figure is missing; where the row states coefficients, a + b N + c A must agree as well. A run that
-    was killed before it could count stands here only if no other run of its size counted.
-    """
-    lines = []
-    for row in each(rows):
-        for count in COUNTS:
-            built, predicted = getattr(row, count), row.predicted.get(count)
-            triple = row.coefficients.get(count)
-            equal: bool | None = None
-            if not pd.isna(built) and predicted is not None:
-                equal = int(built) == predicted
-                if triple is not None and not pd.isna(row.n_arcs):
-                    a, b, c = triple
-                    equal = equal and int(built) == a + b * int(row.n_adns) + c * int(row.n_arcs)
-            lines.append((row.series, row.n_adns, row.n_arcs, count, built, predicted, equal))
-    names = ["series", "n_adns", "n_arcs", "count", "built", "predicted", "equal"]
-    table = pd.DataFrame(lines, columns=names).astype({"predicted": "Int64", "equal": "object"})
-    table = table.drop_duplicates(ignore_index=True)
-    key = ["series", "n_adns", "n_arcs", "count"]
-    has_built = table["built"].notna().groupby([table[name] for name in key], dropna=False).transform("any")
-    return table[table["built"].notna() | ~has_built].reset_index(drop=True)

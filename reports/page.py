@@ -1,38 +1,27 @@
 """The scaling report: verdict, sections, one HTML page and its Markdown twin, written as a whole."""
 
 import json
-import os
-import shutil
-import tempfile
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import pandas as pd
 
-from reports import campaigns, claims, figures, rivals, schedules, tables, verdict
-from reports.draw import Picture
-from reports.fits import PHASES, compare_counts, count_laws, fit_growth
+from reports import campaigns, claims, figures, profiles, rivals, schedules, tables, verdict
+from reports.counts import compare_counts, count_laws
+from reports.fits import NORMALISED, PHASES, fit_growth
+from reports.publish import STUDY_ROWS, Section, data_address, publish
 from reports.rows import FINISHED, ReportError, Results, flat, read_results
-from reports.tables import Table
+from reports.study import FEWEST_SIZES, SCHEME, Study
+from reports.study import study as choose_study
+from reports.study import words as design
 
-FIGURES = ("growth", "sizes", "times", "gaps", "memory", "day")
-
-
-@dataclass(frozen=True)
-class Section:
-    """One section of the page: a picture, if there is one, and the tables behind it."""
-
-    anchor: str
-    title: str
-    text: str
-    picture: Picture | None = None
-    tables: list[Table] = field(default_factory=list)
+TRIED = ["solve_s", "total_s", "peak_mb"]  # the measures whose laws the larger sizes challenge
 
 
 def write_report(results: Path, output: Path) -> Path:
-    """Write index.html, report.md, figures/*.png, rows.jsonl and rows.csv; returns the path of index.html.
+    """Write index.html, report.md, figures/*.png, rows.jsonl and rows.csv, with a study of schemes also
+    study.jsonl; returns the path of index.html.
 
     ``results`` is a results folder, ``output`` a folder that is made if needed; the files of an older
     report in it are replaced, others are left alone. Everything is written beside ``output`` first and
@@ -42,82 +31,28 @@ def write_report(results: Path, output: Path) -> Path:
     if output.resolve() == results.resolve():
         raise ReportError("output folder", str(output), "a folder other than the results folder")
     found = read_results(results)
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.resolve().parent))
-    except OSError as error:
-        raise _unwritable(output, error) from None
-    try:
-        _write(found, draft)
-        _move(draft, output)
-    except OSError as error:
-        raise _unwritable(output, error) from None
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-    return output / "index.html"
+    led = claims.study(found.folder)
+    files = {"rows.jsonl": rows_jsonl(found.records), "rows.csv": rows_csv(found)}
+    if led:
+        files[STUDY_ROWS] = rows_jsonl(led.records)
+    return publish(lambda: gather(found, led), files, output)
 
 
-def _unwritable(output: Path, error: OSError) -> ReportError:
-    return ReportError("output folder", str(output), f"a folder that can be written ({error.strerror})")
-
-
-def _write(results: Results, folder: Path) -> None:
-    content = gather(results)
-    (folder / "figures").mkdir()
-    for picture in (content["hero"], *(section.picture for section in content["sections"])):
-        if picture is not None:
-            picture.write_png(folder / "figures" / f"{picture.name}.png")
-    for name, is_html in (("index.html", True), ("report.md", False)):
-        template = _environment(is_html).get_template(f"report.{'html' if is_html else 'md'}.j2")
-        (folder / name).write_text(template.render(content), "utf-8")
-    lines = [json.dumps(record, ensure_ascii=False) + "\n" for record in results.records]
-    (folder / "rows.jsonl").write_text("".join(lines), "utf-8")
-    if content["led"]:
-        lines = [json.dumps(record, ensure_ascii=False) + "\n" for record in content["led"].records]
-        (folder / "study.jsonl").write_text("".join(lines), "utf-8")
-    flat(results.records).to_csv(folder / "rows.csv", index=False, lineterminator="\n")
-
-
-def _move(draft: Path, output: Path) -> None:
-    (output / "figures").mkdir(exist_ok=True)
-    for name in (
-        *FIGURES,
-        "claims",
-    ):  # a figure that the new report does not have must not survive from the old one
-        if not (draft / "figures" / f"{name}.png").exists():
-            (output / "figures" / f"{name}.png").unlink(missing_ok=True)
-    for path in sorted(draft.rglob("*")):
-        if path.is_file():
-            os.replace(path, output / path.relative_to(draft))
-
-
-def _environment(is_html: bool) -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=is_html,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["md_cell"] = lambda words: str(words).replace("|", "\\|").replace("\n", " ")
-    return environment
-
-
-def gather(results: Results) -> dict[str, Any]:
-    """Everything that the templates show, from verdict to versions."""
-    every, own = results.rows, rivals.study(results)
-    rows, raced = own.rows, rivals.standings(every)
-    compared, laws, all_fits = compare_counts(rows), count_laws(rows), fit_growth(rows)
-    day_picture, day_totals, day_notes = schedules.one_day(own)
-    sizes = sorted(int(n) for n in rows["n_adns"].unique())
-    long_ones, led = campaigns.read(), claims.study(results.folder)
+def gather(results: Results, led: claims.Study | None = None) -> dict[str, Any]:
+    """All that the templates show, from verdict to versions; ``led`` is the study of schemes, if any."""
+    every, chosen = results.rows, choose_study(results)
+    rows, counted = chosen.main.rows, chosen.counted
+    compared, laws, all_fits = compare_counts(counted), count_laws(counted), fit_growth(rows)
+    names = list(dict.fromkeys([*counted["series"], *rows["series"]]))
+    day_picture, day_totals, day_notes = schedules.one_day(chosen.main)
+    sizes = sorted(int(n) for n in every["n_adns"].unique())
+    long_ones = campaigns.read()
     sections = [
         Section(
             "sizes",
             "Sizes beside their closed forms",
             verdict.agreement(compared),
-            figures.sizes(rows, laws),
+            figures.sizes(counted, laws, names),
             [tables.sizes(compared), *([tables.closed_forms(laws)] if laws else [])],
         ),
         Section(
@@ -125,8 +60,8 @@ def gather(results: Results) -> dict[str, Any]:
             "Times by phase",
             "Generating the instance, building the Pyomo model, compiling it to sparse arrays, solving "
             "and certifying are timed apart.",
-            figures.times(rows, all_fits),
-            [tables.fits(all_fits, list(PHASES)), tables.times(rows)],
+            figures.times(rows, all_fits, names),
+            [tables.fits(all_fits, [*PHASES, NORMALISED, "nodes"]), tables.times(rows)],
         ),
         Section(
             "gaps",
@@ -135,27 +70,23 @@ def gather(results: Results) -> dict[str, Any]:
             figures.gaps(rows),
             [tables.runs(every)],
         ),
-        *(
-            [
-                Section(
-                    "methods",
-                    "Methods compared",
-                    rivals.sentences(raced),
-                    None,
-                    [rivals.table(raced)],
-                )
-            ]
-            if raced
-            else []
-        ),
-        *([Section("schemes", led.picture.title, led.text, led.picture, led.tables)] if led else []),
         Section(
             "memory",
             "Memory",
-            "The largest resident memory of the process that made the run.",
-            figures.memory(rows, all_fits),
+            "The largest resident memory of the processes that made the run, and of each phase.",
+            figures.memory(rows, all_fits, names),
             [tables.fits(all_fits, ["peak_mb"]), tables.memory(rows)],
         ),
+        *_methods(every),
+        *([Section("schemes", led.picture.title, led.text, led.picture, led.tables)] if led else []),
+        Section(
+            "challenge",
+            "Challenge by held-out sizes",
+            verdict.challenges(all_fits),
+            figures.challenge(all_fits),
+            [table for table in [tables.challenges(all_fits, TRIED)] if table.lines],
+        ),
+        *_others(chosen),
         Section(
             "day",
             "One day of one instance",
@@ -173,35 +104,106 @@ def gather(results: Results) -> dict[str, Any]:
         Section(
             "machine",
             "Machine, settings and versions",
-            "Compare times only between equal machines and versions.",
+            "Compare times only between equal machines and versions, or as normalised totals.",
             None,
             [tables.machine(every)],
         ),
     ]
-    span = f"N = {sizes[0]}" if len(sizes) == 1 else f"N = {sizes[0]} to {sizes[-1]}"
-    notes = [*results.notes, *verdict.same_instances(rows), *day_notes]
-    if len(rows) < len(every):
-        notes.append(
-            f"Figures, fits and verdict are about the default method {rivals.DEFAULT} ({len(rows)} of "
-            f"{len(every)} runs); the others are in the comparison of methods and the table of every run."
-        )
-    if (compared["equal"].map(lambda equal: equal is False)).any():
-        notes.insert(0, verdict.agreement(compared))
-    if len(sizes) < 3:
-        notes.append("Fewer than three sizes were run: no growth of times can be fitted.")
-    if not rows["status"].isin(FINISHED).any():
-        notes.append("No run finished by itself: there are no times to fit.")
     return {
         "title": "Scaling report",
-        "subtitle": f"{len(every)} runs, {span}, {_dates(every)}",
+        "subtitle": f"{len(every)} runs, {_span(sizes)}, {_dates(every)}",
         "headline": verdict.headline(laws, all_fits),
         "verdict": [verdict.sizes(laws, compared), verdict.times(all_fits), verdict.quality(rows)],
-        "notes": notes,
-        "hero": figures.growth(rows, laws, all_fits),
+        "warnings": _warnings(rows, compared),
+        "notes": [*results.notes, *_notes(chosen, len(every)), *day_notes],
+        "hero": figures.growth(counted, laws, rows, all_fits, names),
+        "behind": [("closed forms", "sizes"), ("fitted laws", "times"), ("every run", "gaps")],
         "how_to_read": verdict.HOW_TO_READ,
         "sections": sections,
-        "led": led,
+        "downloads": _downloads(results),
+        "beside": [STUDY_ROWS] if led else [],
     }
+
+
+def _methods(every: pd.DataFrame) -> list[Section]:
+    """The methods compared, where there are several; other schemes have programs of their own."""
+    every = every[every["scheme"] == SCHEME]
+    raced, met = rivals.standings(every), profiles.contest(every)
+    if not raced:
+        return []
+    words, shown = [rivals.sentences(raced)], [rivals.table(raced)]
+    if met is not None:
+        words, shown = [*words, profiles.sentences(met)], [profiles.means(met), profiles.shares(met), *shown]
+    picture = profiles.picture(met) if met is not None else None
+    return [Section("methods", "Methods compared", " ".join(words), picture, shown)]
+
+
+def _others(chosen: Study) -> list[Section]:
+    """The default method's runs of other designs, such as the network of fixed size."""
+    if chosen.others.empty:
+        return []
+    about = (
+        f"Figures, fits and verdict above are about one design ({design(chosen.main.rows)}). These are the "
+        "others, each curve with its own fit; a fixed network has a change of regime where the ADNs outgrow "
+        "it."
+    )
+    fits = [fit for fit in fit_growth(chosen.others, TRIED) if fit.fitted]
+    shown = [tables.fits(fits, TRIED)] if fits else []
+    return [Section("others", "Other studies", about, None, [*shown, tables.times(chosen.others)])]
+
+
+def _warnings(rows: pd.DataFrame, compared: pd.DataFrame) -> list[str]:
+    """What makes the answer wrong or void: it stands before everything else."""
+    found = []
+    if (compared["equal"].map(lambda equal: equal is False)).any():
+        found.append(verdict.agreement(compared))
+    if not rows["status"].isin(FINISHED).any():
+        found.append("No run finished by itself: there are no times to fit.")
+    if rows["n_adns"].nunique() < FEWEST_SIZES:
+        found.append("Fewer than three sizes were run: no growth of times can be fitted.")
+    return found
+
+
+def _notes(chosen: Study, n_every: int) -> list[str]:
+    """What a reader must know of the rows behind the figures."""
+    rows = chosen.main.rows
+    notes = verdict.same_instances(rows)
+    if len(rows) < n_every:
+        about = "the default method " + chosen.method if chosen.method else "all methods"
+        notes.append(
+            f"Figures, fits and verdict are about {about} ({len(rows)} of {n_every} runs), in one design: "
+            f"{design(rows)}. The others are in the sections on methods and on other studies and in the "
+            "table of every run."
+        )
+    if rows["n_adns"].nunique() >= FEWEST_SIZES and (rows["network"] == "fixed").all():
+        notes.append(
+            "These runs are on the network of fixed size, whose regime changes where the ADNs outgrow it; "
+            "growth laws are better fitted to runs with --network scaled."
+        )
+    return notes
+
+
+def _downloads(results: Results) -> list[tuple[str, str]]:
+    """The rows as files inside the page: names and data addresses."""
+    files = (
+        ("rows.csv", "text/csv", rows_csv(results)),
+        ("rows.jsonl", "application/jsonl", rows_jsonl(results.records)),
+    )
+    return [(name, data_address(kind, text)) for name, kind, text in files]
+
+
+def rows_csv(results: Results) -> str:
+    """The rows as comma-separated values, one line a run."""
+    return flat(results.records).to_csv(index=False, lineterminator="\n")
+
+
+def rows_jsonl(records: Sequence[dict[str, Any]]) -> str:
+    """Rows as they were written, one JSON object a line."""
+    return "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+
+
+def _span(sizes: list[int]) -> str:
+    return f"N = {sizes[0]}" if len(sizes) == 1 else f"N = {sizes[0]} to {sizes[-1]}"
 
 
 def _dates(rows: pd.DataFrame) -> str:

@@ -6,15 +6,16 @@ alone) is the unit of effort.
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from reports.rows import FINISHED, GROUP, Results, each, name_series
+from reports.profiles import UNIT
+from reports.rows import FINISHED, GROUP, each, name_series
+from reports.study import DEFAULT
 from reports.tables import Cell, Table, number, percent, seconds, text, whole
 
-DEFAULT, UNIT = "auto", "relaxation"
 # Ended without the gap, for want of time, memory or progress; what failed otherwise has no time at all.
 SHORT = ("time_limit", "gap_limit", "memory_limit")
 _COURSE = [name for name in GROUP if name not in ("method", "mode")]
@@ -69,15 +70,6 @@ class Standing:
         if len(counts) == 1:
             return self.statuses[0]
         return ", ".join(f"{count} {status}" for status, count in counts.items())
-
-
-def study(results: Results) -> Results:
-    """The runs that the growth study is about: the default method's, where it has any, else all."""
-    own = results.rows[results.rows["method"] == DEFAULT]
-    if own.empty or len(own) == len(results.rows):
-        return results
-    own = own.reset_index(drop=True)
-    return replace(results, rows=own.assign(series=name_series(own)))
 
 
 def standings(rows: pd.DataFrame) -> list[Standing]:

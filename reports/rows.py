@@ -28,16 +28,19 @@ COUNTS = {
 # What distinguishes one growth curve from another; hours changes every size, so it belongs here too.
 GROUP = ("scheme", "method", "mode", "partners", "network", "settlement", "congestion", "hours")
 
+# Largest resident memory within a phase.
+PHASE_MEMORY = {f"{phase}_mb": phase for phase in ("generate", "build", "compile", "solve", "certify")}
+
 _INTEGERS = ("n_adns", "n_arcs", "seed", "hours", *COUNTS, "nodes")
 _TIMES = ("generate_s", "build_s", "compile_s", "solve_s", "certify_s", "total_s", "reference_s")
 _MONEY = ("objective", "bound", "abs_gap", "follower_regret")
 _NUMBERS = (
-    *("gap_target", "time_limit_s", *_TIMES, "peak_mb", *_MONEY),
+    *("gap_target", "time_limit_s", *_TIMES, *PHASE_MEMORY, "peak_mb", *_MONEY),
     *("gap", "cone_violation", "relaxation_slack", "shed_mwh"),
 )
 _TEXTS = (
     *("instance", "scheme", "method", "mode", "settlement", "partners", "network", "congestion", "coupling"),
-    *("status", "message", "bound_by", "run_id", "cpu", "commit", "started_at"),
+    *("status", "message", "bound_by", "stopped_in", "run_id", "cpu", "commit", "started_at"),
 )
 _RECORDS = ("predicted", "coefficients", "options", "versions")
 _REQUIRED = ("n_adns", "status", *(name for name in GROUP if name != "hours"))

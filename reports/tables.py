@@ -6,8 +6,10 @@ from typing import Any
 
 import pandas as pd
 
-from reports.fits import MEASURES, PHASES, CountLaw, Fit
-from reports.rows import CENSORED, COUNTS, STATUSES, each, versions
+from reports.counts import CountLaw
+from reports.fits import MEASURES, NORMALISED, PHASES, Fit, amount
+from reports.laws import FORMULAS
+from reports.rows import CENSORED, COUNTS, PHASE_MEMORY, STATUSES, each, versions
 
 MISSING = "–"
 
@@ -107,17 +109,17 @@ def sizes(compared: pd.DataFrame) -> Table:
 
 
 def fits(all_fits: list[Fit], measures: list[str]) -> Table:
-    """Laws, exponents with their intervals and the runs behind them, for the measures named (of one unit)."""
+    """Laws, exponents with their intervals and the runs behind them, for the measures named."""
     lines = [
         [
             text(MEASURES[fit.measure]),
             text(fit.series),
             text(fit.law),
             text(fit.chosen),
-            seconds(fit.constant),
+            Cell(amount(fit.constant, fit.measure), fit.constant, True) if fit.fitted else number(None),
             number(fit.exponent, "{:.2f}"),
             text(fit.interval_text if fit.fitted else None),
-            number(fit.power_exponent, "{:.2f}"),
+            text(fit.power_text),
             whole(fit.n_sizes),
             whole(fit.n_runs),
             whole(fit.n_censored),
@@ -126,43 +128,74 @@ def fits(all_fits: list[Fit], measures: list[str]) -> Table:
         for fit in all_fits
         if fit.measure in measures
     ]
-    columns = [
-        "measure",
-        "curve",
-        "growth",
-        "chosen law",
-        f"constant part a ({'MB' if 'peak_mb' in measures else 's'})",
-        "exponent p",
-        "95 % interval of p",
-        "p of b N^p alone",
-        "sizes",
-        "runs used",
-        "stopped by a limit",
-    ]
-    return Table("Fitted growth laws", [*columns, "other runs"], lines)
+    columns = (
+        "measure|curve|growth|law that stands|constant part a|exponent p|95 % interval of p|b N^p alone: p|"
+    )
+    columns += "sizes|runs used|stopped by a limit|other runs"
+    return Table("Fitted growth laws", columns.split("|"), lines)
+
+
+def challenges(all_fits: list[Fit], measures: list[str]) -> Table:
+    """Every law's word on every size held out, beside what was measured, and its AICc over all sizes."""
+    lines = []
+    for fit in all_fits:
+        if fit.measure not in measures or fit.challenge is None or fit.choice is None:
+            continue
+        for law, trial in fit.challenge.trials.items():
+            for place, n in enumerate(fit.challenge.held):
+                limit = "at least " if fit.challenge.is_limit[place] else ""
+                measured = seconds(fit.challenge.measured[place])
+                meets = bool(trial.meets[place])
+                lines.append(
+                    [
+                        text(MEASURES[fit.measure]),
+                        text(fit.series),
+                        text(FORMULAS[law]),
+                        number(fit.choice.scores.get(law), "{:.1f}"),
+                        whole(n),
+                        seconds(trial.value[place]),
+                        text(f"{seconds(trial.low[place]).text} to {seconds(trial.high[place]).text}"),
+                        Cell(limit + measured.text, measured.key, True),
+                        Cell("yes" if meets else "no", alarm=not meets),
+                        number(trial.factor, "{:.2f}"),
+                        text("refuted" if law in fit.challenge.refuted else "stands"),
+                    ]
+                )
+    columns = (
+        "measure|curve|law|AICc above the least|held-out N|foretold|interval|measured|met|typical factor|law"
+    )
+    title = (
+        "Laws fitted to the smaller sizes, against the larger ones (geometric means; 95 % for all together)"
+    )
+    return Table(title, columns.split("|"), lines)
 
 
 def times(rows: pd.DataFrame) -> Table:
     """Median seconds of every phase by size; stopped runs are counted among them and beside them."""
-    phases = list(PHASES)
+    rows = rows.assign(**{NORMALISED: rows["total_s"] / rows["reference_s"]})
+    phases = [*PHASES, NORMALISED]
     lines = []
     for (series, n_adns), group in rows.groupby(["series", "n_adns"], sort=False):
         medians = {phase: group[phase].dropna().median() for phase in phases if group[phase].notna().any()}
         stopped = int(group["status"].isin(CENSORED).sum())
         line = [whole(n_adns), text(series), *(seconds(medians.get(phase, math.nan)) for phase in phases)]
         lines.append([*line, whole(len(group)), whole(stopped)])
-    columns = ["ADNs", "curve", *(f"{name} (s)" for name in PHASES.values()), "runs", "stopped by a limit"]
+    times = [*(f"{name} (s)" for name in PHASES.values()), "total (reference workloads)"]
+    columns = ["ADNs", "curve", *times, "runs", "stopped by a limit"]
     return Table("Seconds by phase, medians over the runs of one size", columns, lines)
 
 
 def memory(rows: pd.DataFrame) -> Table:
-    """Peak memory in MB by size."""
+    """Peak memory in MB by size, of the whole run and of each phase."""
+    phases = [name for name in PHASE_MEMORY if rows[name].notna().any()]
     lines = []
     for (series, n_adns), group in rows.groupby(["series", "n_adns"], sort=False):
         peaks = group["peak_mb"]
-        figures = (peaks.median() if peaks.notna().any() else math.nan, peaks.max(), peaks.count())
+        figures = [peaks.median() if peaks.notna().any() else math.nan, peaks.max(), peaks.count()]
+        figures += [group[name].dropna().median() for name in phases]
         lines.append([whole(n_adns), text(series), *(whole(figure) for figure in figures)])
-    return Table("Peak memory", ["ADNs", "curve", "median (MB)", "largest (MB)", "runs"], lines)
+    columns = ["ADNs", "curve", "median (MB)", "largest (MB)", "runs"]
+    return Table("Peak memory", columns + [f"{PHASE_MEMORY[name]} (MB)" for name in phases], lines)
 
 
 def runs(rows: pd.DataFrame) -> Table:

@@ -5,7 +5,9 @@ from itertools import combinations
 
 import pandas as pd
 
-from reports.fits import CountLaw, Fit
+from reports.counts import CountLaw
+from reports.fits import Fit
+from reports.laws import FORMULAS
 from reports.rows import COUNTS, FINISHED, STATUSES
 from reports.tables import percent
 
@@ -28,12 +30,23 @@ HOW_TO_READ = (
     ),
     (
         "Exponent",
-        "Times and memory are fitted by a + b N^p, whose constant part a is what is spent at any N, beside "
-        "b N^p and a + b N (least squares on logarithms, finished runs only, runs of one instance as "
-        "one). AICc chooses; laws within 2 of each other are undecided. N^p is the growing part, with "
-        "the 95 % interval of p in brackets, which allows for any constant part. It describes the sizes "
-        "measured, not larger ones. Fewer than four sizes are fitted by b N^p alone, fewer than three "
-        "not at all.",
+        "Times, memory and nodes are fitted by b N^p, a + b N, a + b N log N, a + b N^2, a + b N^p and "
+        "b exp(c N), the constant part a being what is spent at any N: by maximum likelihood on logarithms, "
+        "with runs that a limit stopped as lower limits (Tobit), the runs of one instance as one. N^p is the "
+        "growing part, with the 95 % interval of p in brackets, whatever the constant part: from a bootstrap "
+        "over the instances. Fewer than four sizes or eight instances are fitted by b N^p alone, fewer than "
+        "three sizes not at all.",
+    ),
+    (
+        "Law, undecided",
+        "A law must pass twice: its AICc is within 2 of the least, and, fitted to the smaller sizes alone, "
+        "it predicts the larger ones that were held out. Where several pass, or none, the report says "
+        "undecided.",
+    ),
+    (
+        "Normalised total",
+        "The total time in units of a fixed small workload that is timed in the same process before and "
+        "after each run: what machines, or a noisy hour, can be compared by.",
     ),
     (
         "Gap",
@@ -45,7 +58,8 @@ HOW_TO_READ = (
         "certified: the gap target is reached and every check passed; gap_limit: solved, the gap is "
         "above the target, or not known where a bound alone was asked for; time_limit, memory_limit: "
         "stopped from outside; infeasible, error: no result; "
-        "skipped: not tried, because its order was refused; the message says why.",
+        "skipped: not tried, because its order was refused or because a limit stopped every seed of a "
+        "smaller size; the message says which.",
     ),
     (
         "Effort",
@@ -129,9 +143,26 @@ def times(all_fits: list[Fit]) -> str:
         parts.append(f"No growth of solve time can be fitted: {_join(reasons)}.")
     stopped = sum(fit.n_censored for fit in own)
     if stopped:
-        verb = "is" if stopped == 1 else "are"
-        parts.append(f"{_plural(stopped, 'run')} stopped by a limit {verb} left out of the fits.")
+        verb = "enters the fit as a lower limit" if stopped == 1 else "enter the fits as lower limits"
+        parts.append(f"{_plural(stopped, 'run')} stopped by a limit {verb}.")
     return " ".join(parts)
+
+
+def challenges(all_fits: list[Fit]) -> str:
+    """Which laws of the solve time foretold the sizes held out, or why that was not asked."""
+    parts = []
+    for fit in [fit for fit in all_fits if fit.measure == "solve_s"]:
+        if fit.challenge is None:
+            continue
+        held, fitted = fit.challenge.held, fit.challenge.fitted
+        standing = [FORMULAS[law] for law in fit.challenge.standing]
+        told = _join(standing) if standing else "no law"
+        parts.append(
+            f"With {fit.series}, laws fitted to N = {fitted[0]} to {fitted[-1]} had to foretell the solve "
+            f"time at N = {_join([str(n) for n in held])}: {told} did."
+        )
+    least = "six sizes of which the four smallest hold eight instances"
+    return " ".join(parts) or f"Holding out the larger sizes needs {least}: no curve has that."
 
 
 def _target(rows: pd.DataFrame, status: str) -> str:

@@ -169,6 +169,7 @@ def test_the_page_has_the_section_its_figure_and_its_rows(tmp_path):
     assert (tmp_path / "out/report.md").read_text().count("One factor at a time") == 1
     lines = (tmp_path / "out/study.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in lines] == records
+    assert 'href="study.jsonl"' in told and "(study.jsonl)" in (tmp_path / "out/report.md").read_text()
     # the growth study is as it was
     assert "tso-led" not in read_results(tmp_path / "rows").series
 

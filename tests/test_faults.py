@@ -23,8 +23,10 @@ import pytest
 
 import benchmarks.sweep
 import reports.page
+import reports.publish
 import tso_dso
 from benchmarks import guard
+from benchmarks.course import in_order
 from benchmarks.records import Row, Spec
 from benchmarks.sweep import sweep
 from generators import Options
@@ -270,12 +272,14 @@ def ended(process: subprocess.Popen[bytes]) -> tuple[int, str]:
 
 SWEEP = ("sweep", "--adns", "1,2,3", "--hours", "1", "-o", "results")
 
-# Tells of its processes: itself, a child, and one that left its session and lost its parent. N = 1 just ends.
+# Tells of its processes: itself, a child, and one that left its session and lost its parent. The first run
+# just ends.
 FAMILY = """
 import json, os, subprocess, sys, time
 spec = json.load(sys.stdin)
 facts = open(sys.argv[1], "a", buffering=1)
-if spec["n_adns"] == 1:
+if not os.path.exists("begun"):
+    open("begun", "w").close()
     print(json.dumps({"status": "gap_limit", "done": True}), file=facts)
     sys.exit()
 sleep = [sys.executable, "-I", "-S", "-c", "import time; time.sleep(100)"]
@@ -311,7 +315,7 @@ def test_no_process_and_no_scratch_folder_outlives_a_killed_sweep(tmp_path):
         seconds_until(lambda: not any(map(is_alive, pids)) and not scratch.exists())
         assert not any(map(is_alive, pids)) and not scratch.exists()
     (row,) = rows_in(tmp_path / "results")  # that of the run which had ended
-    assert row.n_adns == 1
+    assert row.status == "gap_limit"
 
 
 @pytest.mark.parametrize("is_there", [True, False])
@@ -335,7 +339,7 @@ def test_a_signal_ends_a_sweep_in_one_line_and_with_all_its_processes(name, tmp_
         process.send_signal(number)
         assert ended(process) == (128 + number, f"error: ended by {name}\n")
     assert not any(map(is_alive, pids)) and not scratch.exists()
-    assert [row.n_adns for row in rows_in(tmp_path / "results")] == [1]
+    assert [row.status for row in rows_in(tmp_path / "results")] == ["gap_limit"]
 
 
 def test_a_sweep_under_nohup_does_not_hear_the_terminal_go(tmp_path):
@@ -361,18 +365,19 @@ benchmarks.sweep._append = write
     worker = script(tmp_path, QUICK)
     results = tmp_path / "results"
     (results / "schedules").mkdir(parents=True)
-    specs = [Spec(n_adns=n, seed=1) for n in (1, 2)]
-    sweep(specs[:1], results, worker=worker)
+    specs = in_order([Spec(n_adns=n, seed=seed) for seed in (0, 1) for n in (1, 2)])
+    sweep(specs[2:3], results, worker=worker)
     whole = (results / "rows.jsonl").read_bytes()
     words = ("sweep", "--adns", "1,2", "--seeds", "2", "-o", "results")
     with command(tmp_path, words, worker, before) as process:
         assert ended(process) == (-signal.SIGKILL, "")
     left = (results / "rows.jsonl").read_bytes()
     assert left.startswith(whole) and len(left) > len(whole) and not left.endswith(b"\n")
-    sweep(specs, results, worker=worker)
+    sweep(specs[2:], results, worker=worker)
     assert (results / "rows.jsonl").read_bytes().startswith(whole)
-    found = [(row.seed, row.n_adns) for row in rows_in(results)]
-    assert found == [(1, 1), *([(0, 1)] if part == "row" else []), (1, 2)]
+    found = [row.run_id for row in rows_in(results)]
+    first, _, third, fourth = (spec.run_id for spec in specs)
+    assert found == [third, *([first] if part == "row" else []), fourth]
 
 
 HOLD = """
@@ -455,12 +460,16 @@ def test_a_row_that_the_disk_does_not_take_ends_the_sweep_which_resumes_later(tm
     assert status == 2 and errors.count("\n") == 1
     assert errors.startswith("error: output: got 'results'; allowed: a folder that can be written (File too")
     before = (results / "rows.jsonl").read_bytes()
-    assert [row.n_adns for row in rows_in(results)] == [1, 2] and before.endswith(b"}\n")
+    assert [row.seed for row in rows_in(results)] == [0, 0] and before.endswith(b"}\n")
     with command(tmp_path, words, worker) as process:
         status, errors = ended(process)
     assert status == 0 and "4 runs added" in errors and "2 were there" in errors
     assert (results / "rows.jsonl").read_bytes().startswith(before)
-    assert [(row.seed, row.n_adns) for row in rows_in(results)] == [(s, n) for s in (0, 1) for n in (1, 2, 3)]
+    found = [(row.seed, row.n_adns) for row in rows_in(results)]
+    assert sorted(found) == [(s, n) for s in (0, 1) for n in (1, 2, 3)] and [s for s, _ in found] == [
+        *3 * [0],
+        *3 * [1],
+    ]
 
 
 @pytest.fixture
@@ -522,17 +531,18 @@ def rows_replaced(results: Path) -> None:
 ])  # fmt: skip
 def test_a_results_folder_taken_away_meanwhile_ends_the_sweep(spoil, words, tmp_path):
     results = tmp_path / "results"
+    specs = [Spec(n_adns=n) for n in (1, 2, 3)]
     runs = []
 
     def watch(spec: Spec, news: dict[str, Any]) -> None:
         if "row" in news:
-            runs.append(spec.n_adns)
+            runs.append(spec.run_id)
             spoil(results)
 
     (results / "schedules").mkdir(parents=True)
     with pytest.raises(InputError, match=f"output: got .*results.*{words}"):
-        sweep([Spec(n_adns=n) for n in (1, 2, 3)], results, watch, script(tmp_path, QUICK))
-    assert runs == [1]
+        sweep(specs, results, watch, script(tmp_path, QUICK))
+    assert runs == [in_order(specs)[0].run_id]
 
 
 def test_a_reader_who_goes_away_ends_the_sweep_after_the_row(tmp_path):
@@ -679,13 +689,13 @@ facts = open(sys.argv[1], "a", buffering=1)
 def tell(**news):
     print(json.dumps(news), file=facts)
 tell(phase="solve")
-exec({deeds}[spec["n_adns"] - 1])
+exec({deeds}[spec["seed"]])
 """
 
 
 def test_every_run_that_misbehaves_is_a_row_with_its_status_and_the_sweep_goes_on(tmp_path):
     worker = script(tmp_path, KEEPER.format(deeds=[deed for _, _, deed in ZOO.values()]))
-    specs = [Spec(n_adns=1 + k, time_limit=0.5, memory_limit=150) for k in range(len(ZOO))]
+    specs = [Spec(n_adns=1, seed=k, time_limit=0.5, memory_limit=150) for k in range(len(ZOO))]
     start = time.monotonic()
     rows = dict(zip(ZOO, sweep(specs, tmp_path / "out", worker=worker, grace_s=1), strict=True))
     assert time.monotonic() - start < 60
@@ -778,11 +788,13 @@ def test_a_faulty_solver_is_a_row_with_what_was_known_before_it(deed, status, wo
     (row,) = sweep([order], tmp_path, watch, (sys.executable, str(tmp_path / "worker.py")))
     assert row.status == status and words in row.message, row.message
     assert row.instance and row.n_vars > 0 and row.compile_s > 0 and row.peak_mb > 50
-    assert row.solve_s is row.total_s is row.objective is None
+    assert row.total_s is row.objective is None
+    from_outside = words.startswith("ended in") or words.endswith("of 400 MB")
+    assert row.stopped_in == ("solve" if from_outside else None) and (row.solve_s is None) != from_outside
     assert not list((tmp_path / "schedules").iterdir())
 
 
-# The schedule of N = 1 is larger than this process may write.
+# The schedule of seed 0 is larger than this process may write.
 LARGE = """
 import resource, sys
 from types import SimpleNamespace
@@ -790,7 +802,8 @@ from benchmarks import runner
 
 def run(spec, recorder):
     recorder.note(status="gap_limit")
-    return SimpleNamespace(schedule=SimpleNamespace(to_csv=lambda index: "x" * (10**6 // spec.n_adns**4)))
+    text = "x" * (10**6 // (1 + spec.seed) ** 4)
+    return SimpleNamespace(schedule=SimpleNamespace(to_csv=lambda index: text))
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 runner.run = run
@@ -800,11 +813,11 @@ runner.main(*sys.argv[1:])
 
 def test_a_schedule_that_the_disk_does_not_take_is_an_error_and_the_sweep_goes_on(tmp_path):
     (tmp_path / "worker.py").write_text(LARGE)
-    specs = [Spec(n_adns=n) for n in (1, 2, 3)]
+    specs = [Spec(n_adns=1, seed=seed) for seed in (0, 1, 2)]
 
     def watch(spec: Spec, news: dict[str, Any]) -> None:
-        if "row" in news and spec.n_adns == 2:
-            assert files(tmp_path / "schedules") == [f"{spec.run_id}.csv"]  # whole, and nothing of N = 1
+        if "row" in news and spec.seed == 1:
+            assert files(tmp_path / "schedules") == [f"{spec.run_id}.csv"]  # whole, and nothing of seed 0
             shutil.rmtree(tmp_path / "schedules")
 
     rows = sweep(specs, tmp_path, watch, (sys.executable, str(tmp_path / "worker.py")))
@@ -853,13 +866,13 @@ def test_a_report_whose_rows_go_away_meanwhile_is_whole(results, capsys, monkeyp
 
 
 def test_a_report_whose_folder_goes_away_meanwhile_is_one_line(results, capsys, monkeypatch):
-    move = reports.page._move
+    move = reports.publish._move
 
     def remove_and_move(draft: Path, output: Path) -> None:
         shutil.rmtree(output)
         move(draft, output)
 
-    monkeypatch.setattr(reports.page, "_move", remove_and_move)
+    monkeypatch.setattr(reports.publish, "_move", remove_and_move)
     status, told, errors = report(capsys, "new/page")
     assert (status, told, errors.count("\n")) == (2, "", 1)
     assert "new/page" in errors and "a folder that can be written (No such file" in errors

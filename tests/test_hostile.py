@@ -318,7 +318,10 @@ def test_a_process_refuses_a_hostile_file_without_a_traceback(what, tmp_path):
     """As a process of its own, on a terminal that knows ASCII only."""
     (tmp_path / "worst.json").write_bytes(WORST[what])
     command = [sys.executable, "-m", "tso_dso", "solve", "worst.json", "-o", "out"]
-    environment = os.environ | {"PYTHONPATH": str(Path(tso_dso.__file__).parent), "PYTHONIOENCODING": "ascii"}
+    environment = os.environ | {
+        "PYTHONPATH": str(Path(tso_dso.__file__).parents[1]),
+        "PYTHONIOENCODING": "ascii",
+    }
     ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, timeout=60)
     assert (ended.returncode, ended.stdout) == (2, b"")
     assert ended.stderr.startswith(b"error: ") and ended.stderr.count(b"\n") == 1

@@ -14,7 +14,7 @@ from toys import toy
 
 import benchmarks.sweep
 import tso_dso
-from benchmarks import bench_rivals, runner, sizes
+from benchmarks import bench_growth, bench_rivals, runner, sizes
 from benchmarks.records import Row, Settings, Spec
 from generators import Options, instance
 from model.data import InputError
@@ -121,12 +121,23 @@ def test_mindtpy_whose_time_ends_between_two_rounds_says_so(monkeypatch):
 # Sweeps and suites.
 
 
+def test_the_growth_suite_tracks_totals_by_the_reference_workload_and_gives_units():
+    suite = bench_growth.Result()
+    row = dict(build_s=1.0, compile_s=0.5, solve_s=2.0, certify_s=0.5, reference_s=0.04, n_rows=7, gap=0.01)
+    rows = {(1, "complete"): row}
+    assert suite.track_normalised_total(rows, 1, "complete") == pytest.approx(100.0)
+    assert suite.track_n_rows(rows, 1, "complete") == 7 and suite.track_gap(rows, 1, "complete") == 0.01
+    tracks = [getattr(suite, name) for name in dir(suite) if name.startswith("track_")]
+    assert len(tracks) == 8 and all(track.unit for track in tracks)
+    assert bench_growth.Assembly.timer is time.process_time
+
+
 @pytest.fixture
 def swept(monkeypatch):
     """Runs the command line with no run made; returns the specs that a sweep was given."""
     monkeypatch.setattr(tso_dso, "end_cleanly", lambda: None)
     given: list[Spec] = []
-    monkeypatch.setattr(benchmarks.sweep, "sweep", lambda specs, *more: given.extend(specs) or [])
+    monkeypatch.setattr(benchmarks.sweep, "sweep", lambda specs, *more, **options: given.extend(specs) or [])
 
     def swept(*words: object) -> list[Spec]:
         given.clear()
@@ -151,9 +162,10 @@ def test_every_method_is_a_rival_in_a_mode_that_it_takes():
 
 def test_rivals_race_on_the_same_instance_under_the_same_limits(swept, tmp_path):
     specs = swept("--adns", "5,1", "--seeds", 2, "--rivals", "--gap", 0.02, "--time-limit", 9, "-o", tmp_path)
-    assert [(spec.seed, spec.n_adns, spec.method, spec.mode) for spec in specs] == [
+    assert [spec.seed for spec in specs] == sorted(2 * len(sizes.RIVALS) * [0, 1])
+    assert {(spec.seed, spec.n_adns, spec.method, spec.mode) for spec in specs} == {
         (seed, n, method, mode) for seed in (0, 1) for n in (1, 5) for method, mode in sizes.RIVALS.items()
-    ]
+    }
     assert {(spec.gap, spec.time_limit, spec.options) for spec in specs} == {(0.02, 9.0, Options())}
 
 
@@ -186,9 +198,10 @@ def test_a_method_that_cannot_run_is_a_row_beside_one_that_can(monkeypatch, tmp_
         "METHODS['gurobi'].available = lambda: 'a method with a licence'\nrunner.main(*sys.argv[1:])\n"
     )
     specs = [Spec(n_adns=1, gap=0.1, options=Options(hours=1), method=name) for name in ("gurobi", "auto")]
-    gone, there = benchmarks.sweep.sweep(
+    rows = benchmarks.sweep.sweep(
         specs, tmp_path / "out", worker=(benchmarks.sweep.sys.executable, str(worker))
     )
+    gone, there = sorted(rows, key=lambda row: row.method, reverse=True)
     assert (
         gone.status == "skipped" and gone.message == "method: got 'gurobi'; allowed: a method with a licence"
     )
@@ -263,6 +276,20 @@ def test_make_scale_takes_fewer_sizes_and_more_seeds(swept):
     specs = [spec for words in lines for spec in swept(*words)]
     assert len(lines) == 3 and {spec.seed for spec in specs} == {0, 1, 2}
     assert max(spec.n_adns for spec in specs) == 100
+
+
+def test_make_growth_is_a_study_that_the_fits_can_use_and_ends_within_its_time(swept):
+    (words,) = sweeps("growth", "RESULTS=somewhere", "OUT=page")
+    specs = swept(*words)
+    n_adns = sorted({spec.n_adns for spec in specs})
+    assert len(n_adns) >= 8 and {spec.seed for spec in specs} == set(range(5))
+    assert len(specs) == 5 * len(n_adns) and {spec.method for spec in specs} == {rivals.DEFAULT}
+    assert {(spec.options.network, spec.options.partners) for spec in specs} == {("scaled", "nearest:4")}
+    steps = [b / a for a, b in zip(n_adns[3:], n_adns[4:], strict=False)]  # below, whole numbers are too few
+    assert max(steps) < 1.25 * min(steps)
+    # Up to 11 ADNs a run takes seconds; beyond, the solver may take all of its limit.
+    long_ones = [spec.time_limit + 30 for spec in specs if spec.n_adns >= 12]
+    assert sum(long_ones) + 6 * (len(specs) - len(long_ones)) < 42 * 60
 
 
 def test_make_rivals_races_all_methods_to_one_percent_within_ten_minutes(swept):
@@ -365,7 +392,10 @@ def test_the_report_states_the_ratios_and_keeps_rivals_out_of_the_study(tmp_path
         in words
     )
     assert "auto takes 3 in total (2 to solve) at N = 5 (nearest:4)" in words
-    assert "about the default method auto (4 of 28 runs)" in words and "28 runs, N = 1 to 5" in words
+    assert (
+        "about the default method auto (4 of 28 runs), in one design" in words
+        and "28 runs, N = 1 to 5" in words
+    )
     assert "Variables grow linearly with nearest:4; solve time" in words  # no curve for every method
     assert re.search(r"\| 5 \| nearest:4, scip, sos1 \|", words)  # but a line for every run
     assert len(rivals.table(rivals.standings(read_results(tmp_path / "in").rows)).lines) == 28

@@ -16,7 +16,7 @@ import pytest
 import benchmarks.sweep
 from benchmarks import runner, sizes
 from benchmarks.records import Row, Settings, Spec, identify
-from benchmarks.sweep import commits, in_order, sweep
+from benchmarks.sweep import recorded, sweep
 from generators import Options, instance
 from model.certificate import Certificate
 from model.counts import coefficients, predict
@@ -147,7 +147,7 @@ def test_the_sweep_goes_on_after_failures_and_resumes_without_repeating(tmp_path
     specs = [spec(n, seed=seed) for n in (2, 1) for seed in (0, 1)]
     assert len(sweep(specs[:2], tmp_path, worker=worker)) == 2
     rows = sweep(specs, tmp_path, worker=worker)
-    assert [(row.n_adns, row.seed) for row in rows] == [(1, 0), (1, 1)]
+    assert {(row.n_adns, row.seed) for row in rows} == {(1, 0), (1, 1)}
     assert sweep(specs, tmp_path, worker=worker) == []
     assert len({row["run_id"] for row in lines(tmp_path)}) == 4
 
@@ -174,10 +174,33 @@ def test_another_version_of_what_is_measured_is_another_run(monkeypatch):
     assert len(before | names()) == 4
 
 
-def test_order_takes_every_size_before_the_next_seed():
-    specs = [spec(n, seed=seed) for n in (5, 1, 2) for seed in (1, 0)]
-    order = [(s.seed, s.n_adns) for s in in_order([*specs, specs[0]])]
-    assert order == [(0, 1), (0, 2), (0, 5), (1, 1), (1, 2), (1, 5)]
+def test_skipped_runs_are_rows(tmp_path, worker):
+    rows = sweep([spec(n) for n in (3, 6, 8)], tmp_path, worker=worker, grace_s=0.1)
+    statuses = {row.n_adns: row.status for row in rows}
+    assert statuses[3] == "time_limit" and "skipped" in statuses.values()
+    skipped = next(row for row in rows if row.status == "skipped")
+    assert skipped.message == "not tried: a limit stopped the run of this method with 3 ADNs"
+    assert skipped.options == Options().model_dump() and skipped.gap_target == 1e-3
+    assert len(lines(tmp_path)) == 3
+
+
+def test_memory_is_told_phase_by_phase():
+    recorder = runner.Recorder(owns_process=True)
+    with recorder.phase("build"):
+        eaten = np.ones(20_000_000)
+    del eaten
+    with recorder.phase("compile"):
+        pass
+    facts = recorder.facts
+    assert facts["build_mb"] > facts["compile_mb"] + 100
+    assert facts["peak_mb"] == facts["build_mb"]
+
+
+def test_a_run_that_a_limit_ends_says_in_which_phase_and_after_how_long(tmp_path, worker):
+    hangs = run_one(3, tmp_path / "hangs", worker)
+    assert hangs.stopped_in == "build" and 0.6 < hangs.build_s < 5 and hangs.solve_s is None
+    eats = run_one(4, tmp_path / "eats", worker, time_limit=30)
+    assert eats.stopped_in == "build" and eats.build_s > 0 and eats.build_mb > 200
 
 
 @pytest.mark.parametrize("tail", [b'{"run_id": "cut o', b'{"run_id": "whole"}', b""])
@@ -185,7 +208,7 @@ def test_a_last_line_cut_off_is_repaired(tail, tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_bytes(b'{"run_id": "one"}\nnot json\n{"run_id": "two"}\n' + tail)
     with path.open("a+b") as file:
-        found = commits(file)
+        found = recorded(file)
         file.write(b'{"run_id": "three"}\n')
     assert set(found) == {"one", "two"} | ({"whole"} if b"whole" in tail else set())
     kept = path.read_text().splitlines()
@@ -236,6 +259,8 @@ def test_the_real_worker_measures_every_phase(tmp_path):
         row.generate_s + row.build_s + row.compile_s + row.solve_s + row.certify_s
     )
     assert 50 < row.peak_mb < 500
+    by_phase = (row.generate_mb, row.build_mb, row.compile_mb, row.solve_mb, row.certify_mb)
+    assert min(by_phase) > 50 and max(by_phase) <= row.peak_mb
     table = (tmp_path / "schedules" / f"{row.run_id}.csv").read_text().splitlines()
     assert table[0].startswith("adn,hour,host_bus,") and len(table) == 1 + 2
 
@@ -332,3 +357,12 @@ def test_a_row_holds_the_measures_of_its_schedule(scheme):
 def test_a_scheme_of_several_programs_has_no_method_to_choose(field, value):
     with pytest.raises(InputError, match=f"{field}: got '{value}'; allowed: .* with scheme nash"):
         runner.check(Settings(scheme="nash", **{field: value}))
+
+
+@pytest.mark.parametrize("scheme", ["dso-led", "tso-led"])
+def test_a_row_says_that_the_solver_itself_met_the_time_limit(scheme):
+    recorder = runner.Recorder()
+    settings = Settings(scheme=scheme, time_limit=1e-6)
+    runner.measure(instance(2), settings, recorder)
+    row = recorder.row(**runner.order_of(settings), run_id="one")
+    assert (row.status, row.stopped_in) == ("time_limit", "solve") and row.total_s > 0

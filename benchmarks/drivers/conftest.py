@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.runner import peak_memory_mb, warm_up
+from benchmarks.runner import forget_peak_memory, peak_memory_mb, reference_workload, warm_up
 
 HERE = Path(__file__).parent
 
@@ -27,8 +27,10 @@ def warm():
 @pytest.fixture
 def peak_mb():
     """Says the peak memory of this process since the test began, MB; None where the system cannot."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5")  # Linux: forget the peak so far
-    except OSError:
-        return lambda: None
-    return peak_memory_mb
+    return peak_memory_mb if forget_peak_memory() else lambda: None
+
+
+@pytest.fixture
+def reference_s():
+    """The time of the fixed reference workload before the test, s."""
+    return reference_workload()
