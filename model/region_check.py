@@ -99,17 +99,22 @@ def _price_error(follower: FollowerRestated, at: list[int], lam: Array, held: Ar
     given = dict(zip(at, lam, strict=True))
     bounds = [(given.get(i), given.get(i)) for i in range(n)]
     bounds += [(0.0, None if may else 0.0) for may in (*forwards, *backwards)] + [(0.0, None)]
-    found = linprog(
-        np.append(np.zeros(n + 2 * n_lines), 1.0),
-        np.hstack([most, np.zeros((len(most), 2 * n_lines)), -np.ones((len(most), 1))]),
-        np.concatenate(limit),
-        np.hstack([angle / np.abs(flow).max(initial=1.0), np.zeros((n - 1, 1))]),
-        np.zeros(n - 1),
-        bounds=bounds,
-        method="highs",
-        options=TIGHT,
-    )
-    return float(found.fun) if found.status == 0 else np.inf
+    # With prices given there may be more equations than unknowns, and HiGHS's presolve takes their rounding
+    # for a contradiction.
+    for presolve in (True, False):
+        found = linprog(
+            np.append(np.zeros(n + 2 * n_lines), 1.0),
+            np.hstack([most, np.zeros((len(most), 2 * n_lines)), -np.ones((len(most), 1))]),
+            np.concatenate(limit),
+            np.hstack([angle / np.abs(flow).max(initial=1.0), np.zeros((n - 1, 1))]),
+            np.zeros(n - 1),
+            bounds=bounds,
+            method="highs",
+            options=TIGHT | {"presolve": presolve},
+        )
+        if found.status == 0:
+            return float(found.fun)
+    return np.inf
 
 
 def _least(affine: Array, leaf: Leaf, box: Array, power: float) -> float:

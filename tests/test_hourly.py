@@ -570,6 +570,13 @@ def test_both_searches_agree_on_generated_instances(n_adns, seed):
     assert abs(found.objective - other.objective) <= max(found.abs_gap, other.abs_gap) + tolerance
 
 
+def test_a_point_whose_rows_the_scaled_solve_misses_is_certified():
+    """Two ADNs that move prices much: Clarabel, equilibrated, calls a point solved that misses its rows."""
+    problem, program = compiled(instance(2, 0, partners="nearest:4", network="scaled"))
+    found = certify(problem, program, solve(problem, program, "auto", 0.03, 60.0), 0.03)
+    assert found.status == "certified" and found.bound_by == "safe", found
+
+
 @pytest.mark.parametrize("name", TOYS)
 def test_the_toys_are_certified_with_the_hours_apart(name):
     problem, program, *_ = prepared(name)
@@ -602,7 +609,7 @@ def test_hard_cases_leave_a_bound_that_holds(case):
     problem, program = compiled(case)
     outcome = hourly_search(problem, program, 1e-4, 20.0)
     found = certify(problem, program, outcome, 1e-4)
-    assert found.status in ("certified", "gap_limit"), found
+    assert found.status in ("certified", "gap_limit", "time_limit"), found
     assert found.bound_by == "safe"
     best = certify(problem, program, solve(problem, program, "auto", 1e-4, 20.0), 1e-4)
     assert found.bound <= best.objective + 1e-6 * abs(best.objective)

@@ -10,6 +10,7 @@ from scipy.optimize import linprog
 from toys import toy
 from uneven import uneven
 
+from generators import instance
 from model.follower_check import FollowerRestated
 from model.outcome import Bounded
 from model.price_hull import Leaf, chebyshev, hour_loads, split, whole
@@ -26,6 +27,7 @@ from model.region_check import (
 )
 from model.schemes import build
 from model.solvers.hour_market import HourMarket
+from model.stamping import compile_problem
 
 
 class Explored:
@@ -219,6 +221,23 @@ def test_prices_need_multipliers_that_vanish_where_the_dispatch_leaves_a_limit(
     lam = np.array([float(prices[i]) for i in at])
     found = _price_error(FollowerRestated(toy()), at, lam, np.array(held))
     assert found == pytest.approx(missed, abs=1e-9)
+
+
+def test_prices_that_give_more_equations_than_unknowns_are_no_contradiction():
+    """Five hosts on a congested network: HiGHS's presolve alone calls such multipliers infeasible."""
+    case = instance(5, 2, congestion="strong")
+    problem = build(case, stamped=True)
+    program = compile_problem(problem)
+    loads = hour_loads(problem, program, dict.fromkeys(range(24), 0.0))[6]
+    market, follower, rng = HourMarket(problem, program, 6), FollowerRestated(case), np.random.default_rng(0)
+    low, high = loads.box.T
+    congested = 0
+    for _ in range(6):
+        region = market.region(low + rng.random(len(low)) * (high - low), loads)
+        leaf = split(whole(loads), region, list(range(len(region.facets[1]))))[0]
+        assert region_error(case, follower, 6, loads, leaf) < 1e-6
+        congested += np.ptp(region.lam) > 1.0
+    assert congested > 1
 
 
 def test_a_leaf_beyond_a_facet_of_its_region_proves_nothing(explored):

@@ -11,6 +11,8 @@ from model.program import Array, Program, cone_starts
 TOLERANCE = 1e-8
 # What a row of fixed columns may miss, in p.u.
 FIXED = 1e-9
+# What a point that is to be kept may miss, in p.u.
+EXACT = 1e-7
 SOLVED = ("Solved", "AlmostSolved")
 STATUSES = {"MaxTime": "time_limit", "PrimalInfeasible": "infeasible", "AlmostPrimalInfeasible": "infeasible"}
 

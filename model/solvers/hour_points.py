@@ -28,6 +28,8 @@ STEPS, SETTLINGS = 12, 5
 OUTSIDE, EDGE = 2e-8, 1e-8
 # ... and costs this many times its price meanwhile.
 OUTSIDE_COST, RESTORED, MOVE = 3.0, 8, 4.0
+# A step below this, relative to the batteries' power, is lost in HiGHS's tolerance.
+SHORTEST = 1e-4
 # A step is worth trying while it promises this part of the gap asked for.
 PROMISE = 0.3
 
@@ -163,7 +165,7 @@ class Points:
             value, outside = float(best.values.sum()), self._outside(best, leaves)
             promised = value + dear * outside - hoped
             if (
-                value <= enough
+                value + dear * outside <= enough
                 or promised <= PROMISE * gap * max(abs(value), 1.0)
                 or time.monotonic() >= ended
             ):
@@ -184,18 +186,20 @@ class Points:
         power = float(self.program.upper[self.flows[0]].sum(axis=0).max(initial=0.0))
         fixed = self._nothing_fixed()
         now = self._whole(best, prices, fixed)
+        if now is None:
+            return best.schedule, None
         for _ in range(RESTORED):
-            if now is None:
-                break
             best, outside = now, self._outside(now, leaves)
             if outside <= OUTSIDE:
                 break
-            reach = min(reach, MOVE * outside / max(power, outside))
+            reach = min(reach, max(MOVE * outside / max(power, outside), SHORTEST))
             proposal, _ = self._proposal(seen, best, reach, leaves)
             now = None if proposal is None else self._look(proposal, prices, fixed)
             now = None if now is None else self._whole(now, prices, fixed)
+            if now is None:
+                break
         self.worth = worth
-        return best.schedule, None if now is None else self._joined(best)
+        return best.schedule, self._joined(best)
 
     def _outside(self, seen: Seen, leaves: list[Leaf]) -> float:
         beyond = [

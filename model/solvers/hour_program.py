@@ -7,15 +7,13 @@ from scipy.sparse import block_array, csr_array
 
 from model.by_hour import HourBlocks
 from model.program import Array, Program
-from model.solvers.conic import solve_conic
+from model.solvers.conic import EXACT, solve_conic
 
 # What an hour pays, for each hour of the day, to leave a leaf or the inflow asked for, relative to its
 # dearest price.
 PENALTY = 5.0
 # Passes over rows that hold columns at their limits, and what a row's sum may miss by rounding, in p.u.
 FORCED, ROUNDING = 3, 1e-11
-# What a point that is to be kept may miss, in p.u.
-EXACT = 1e-7
 
 
 @dataclass(frozen=True)
