@@ -7,10 +7,11 @@ may leave those out; the suffix ``redundant_box`` of a block says which, by vari
 
 import pyomo.environ as pyo
 
+LOWER = "lower"
 UPPER = "upper"
 BOTH = "both"
 
 
 def add_redundant_boxes(b: pyo.Block) -> None:
-    """Give a block the suffix ``redundant_box``: variable -> UPPER or BOTH."""
+    """Give a block the suffix ``redundant_box``: variable -> LOWER, UPPER or BOTH."""
     b.redundant_box = pyo.Suffix(datatype=None)

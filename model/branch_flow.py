@@ -7,7 +7,7 @@ voltage, all in per unit on ``base_mva``. Every function adds one family to the 
 
 import pyomo.environ as pyo
 
-from model.boxes import BOTH
+from model.boxes import BOTH, LOWER
 from model.per_unit import FeederData
 
 
@@ -15,7 +15,8 @@ def add_flow_variables(b: pyo.Block, data: FeederData, hours: range) -> None:
     """P, Q, l per branch and v per bus but the root, each in a finite box.
 
     ``P^2 + Q^2 <= v_i l`` with ``v_i <= vmax^2`` and ``l <= rate^2`` puts both flows within
-    ``vmax rate``; those two boxes are implied by the other rows, the boxes of v and l are limits.
+    ``vmax rate``; those two boxes are implied by the other rows. The boxes of v and l are limits, but for
+    ``l >= 0``, which the cone says too: said twice, it costs an interior-point method digits.
     """
 
     def flow_box(b: pyo.Block, j: int, t: int) -> tuple[float, float]:
@@ -26,7 +27,7 @@ def add_flow_variables(b: pyo.Block, data: FeederData, hours: range) -> None:
     b.Q = pyo.Var(data.buses, hours, bounds=flow_box)
     b.l = pyo.Var(data.buses, hours, bounds=lambda b, j, t: (0, data.rate[j] ** 2))
     b.v = pyo.Var(data.buses, hours, bounds=(data.v_min, data.v_max))
-    b.redundant_box.update({b.P: BOTH, b.Q: BOTH})
+    b.redundant_box.update({b.P: BOTH, b.Q: BOTH, b.l: LOWER})
 
 
 def _voltage(b: pyo.Block, data: FeederData, i: int, t: int):

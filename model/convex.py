@@ -8,12 +8,11 @@ from scipy.sparse import csr_array, vstack
 
 from model.bounds import safe_bound
 from model.program import Array, Program
-from model.solvers.conic import ConicResult, solve_conic
-from model.solvers.relaxation import RelaxationResult, solve_relaxation
+from model.solvers.relaxation import solve_relaxation
 
 # A cost that is held may exceed its least by this part of it: without room there is no interior to search.
 HELD = 1e-6
-# A point that misses a row or cone by more is sought again: half of what the certificate lets pass, p.u.
+# What a point may miss of a row or cone: half of what the certificate lets pass, p.u.
 SOUND = 5e-7
 SHORTEST_S = 0.1
 
@@ -55,25 +54,10 @@ def least(program: Program, cost: Array, ended: float) -> Least:
     """
     priced = replace(program, c=cost, c0=0.0)
     result = solve_relaxation(priced, max(ended - time.monotonic(), SHORTEST_S))
-    found = _least(priced, result) if result.status == "solved" else None
-    if result.status == "error" or found is not None and priced.violation(found.x) > SOUND:
-        # Where a held cost or a schedule leaves hardly any interior, the solver ends almost solved or not at
-        # all. On other scales it may do better.
-        left = max(ended - time.monotonic(), SHORTEST_S)
-        again = solve_conic(priced, None, left, equilibrate=False)
-        other = _least(priced, again) if again.status == "solved" else None
-        if found is None:
-            found = other
-        elif other is not None and priced.violation(other.x) < priced.violation(found.x):
-            found = replace(found, x=other.x, value=other.value)
-    if found is None:
+    if result.status != "solved":
         raise Stopped(result.status, result.message)
-    return found
-
-
-def _least(program: Program, result: RelaxationResult | ConicResult) -> Least:
     duals = result.row_duals, result.cone_duals
-    return Least(result.x, program.objective(result.x), program, *duals, safe_bound(program, *duals))
+    return Least(result.x, priced.objective(result.x), priced, *duals, safe_bound(priced, *duals))
 
 
 def held(program: Program, cost: Array, value: float, part: float = HELD) -> Program:

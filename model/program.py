@@ -21,7 +21,7 @@ from pyomo.repn.quadratic import QuadraticRepnVisitor
 from pyomo.repn.util import OrderedVarRecorder
 from scipy.sparse import csr_array
 
-from model.boxes import BOTH, UPPER
+from model.boxes import BOTH, LOWER, UPPER
 
 Array = np.ndarray
 Slices = dict[str, slice]
@@ -105,6 +105,34 @@ class Program:
             bilinear=[],
             rows={},
             row_keys={},
+        )
+
+    def part(
+        self, columns: Array, rows: Array, cone_rows: Array | None = None, cone_dims: Array | None = None
+    ) -> "Program":
+        """The program of some columns, rows and cones (default all) alone, without names."""
+        cone_rows = np.arange(len(self.cone_b)) if cone_rows is None else cone_rows
+        return replace(
+            self,
+            c=self.c[columns],
+            A=self.A[rows][:, columns],
+            row_lower=self.row_lower[rows],
+            row_upper=self.row_upper[rows],
+            lower=self.lower[columns],
+            upper=self.upper[columns],
+            integer=self.integer[columns],
+            enforced_lower=self.enforced_lower[columns],
+            enforced_upper=self.enforced_upper[columns],
+            cone_A=self.cone_A[cone_rows][:, columns],
+            cone_b=self.cone_b[cone_rows],
+            cone_dims=self.cone_dims if cone_dims is None else cone_dims,
+            sos1=self.sos1[:0],
+            bilinear=[],
+            rows={},
+            columns={},
+            row_keys={},
+            variables=[],
+            objective_map=None,  # type: ignore[arg-type]
         )
 
     def with_bounds(self, lower: Array, upper: Array) -> "Program":
@@ -265,7 +293,7 @@ def _compile(m: pyo.ConcreteModel, n_values: int | None) -> Program:
         for component, side in suffix.items():
             where = columns[component.name]
             enforced_upper[where] &= side not in (UPPER, BOTH)
-            enforced_lower[where] &= side != BOTH
+            enforced_lower[where] &= side not in (LOWER, BOTH)
 
     recorder = OrderedVarRecorder({}, {}, None)
     visitor = QuadraticRepnVisitor({}, var_recorder=recorder)

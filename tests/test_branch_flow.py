@@ -126,9 +126,10 @@ def test_boxes_are_the_limits_of_voltage_current_and_the_flow_that_follows_from_
     assert set(b.l) == set(b.v) == keys(d)
 
 
-def test_flow_boxes_alone_are_redundant(m):
+def test_boxes_that_cones_imply_are_redundant(m):
     for b in m.feeder.values():
         boxes = {component.name.split(".")[-1]: side for component, side in b.redundant_box.items()}
         assert boxes["P"] == boxes["Q"] == "both"
-        assert not {"l", "v"} & set(boxes)
+        assert boxes["l"] == "lower"
+        assert "v" not in boxes
     assert isinstance(m.feeder[0].redundant_box, pyo.Suffix)

@@ -462,7 +462,8 @@ def test_questions_not_put_would_hardly_have_been_missed(monkeypatch):
         if math.isfinite(most):
             answer = search.ask([search._question(node, use)])[0]
             price = np.linalg.lstsq(node.directions[use.hour].T, use.leaf.region.lam, rcond=None)[0]
-            assert answer.value - use.cost - price @ use.seen <= most + 1e-5 * abs(answer.value)
+            # A row that the solver misses by a millionth is paid for at the penalty.
+            assert answer.value - use.cost - price @ use.seen <= most + 2e-4 * abs(answer.value)
             told.append(most)
         return most
 

@@ -5,7 +5,7 @@ import pyomo.environ as pyo
 import pytest
 from toys import toy
 
-from model.boxes import BOTH, UPPER
+from model.boxes import BOTH, LOWER, UPPER
 from model.complementarity import MODES
 from model.program import compile_model
 from model.schemes import build
@@ -72,14 +72,15 @@ def test_every_variable_has_a_finite_box():
 def test_redundant_boxes_are_not_enforced_and_others_are():
     m = pyo.ConcreteModel()
     m.redundant_box = pyo.Suffix(datatype=None)
-    m.a, m.b, m.c = (pyo.Var(bounds=(0, 1)) for _ in range(3))
+    m.a, m.b, m.c, m.d = (pyo.Var(bounds=(0, 1)) for _ in range(4))
     m.redundant_box[m.a] = UPPER
     m.redundant_box[m.b] = BOTH
-    m.row = pyo.Constraint(expr=m.a + m.b + m.c >= 1)
-    m.cost = pyo.Objective(expr=m.a + m.b + m.c)
+    m.redundant_box[m.d] = LOWER
+    m.row = pyo.Constraint(expr=m.a + m.b + m.c + m.d >= 1)
+    m.cost = pyo.Objective(expr=m.a + m.b + m.c + m.d)
     program = compile_model(m)
-    assert program.enforced_lower.tolist() == [True, False, True]
-    assert program.enforced_upper.tolist() == [False, False, True]
+    assert program.enforced_lower.tolist() == [True, False, True, False]
+    assert program.enforced_upper.tolist() == [False, False, True, True]
 
 
 def test_a_box_that_changed_is_enforced_on_the_side_that_changed():

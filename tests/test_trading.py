@@ -17,7 +17,7 @@ from uneven import (
 
 from model.per_unit import feeder_data
 from model.schemes import build
-from model.schemes.dso_led import fees
+from model.schemes.dso_led import fees, wear
 from model.trading import partners, peer_fees, wheeling_fees
 
 CASE = uneven()
@@ -204,4 +204,5 @@ def test_all_fees_and_the_wear_of_batteries_are_in_the_leaders_cost(m):
             for t in range(HOURS)
         )
     data = [feeder_data(feeder, BASE) for feeder in CASE.feeders]
-    assert pyo.value(fees(m, CASE, data, range(HOURS))) == pytest.approx(expected, **CLOSE)
+    cost = fees(m, CASE, data, range(HOURS)) + wear(m, data, range(HOURS))
+    assert pyo.value(cost) == pytest.approx(expected, **CLOSE)

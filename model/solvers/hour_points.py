@@ -24,6 +24,7 @@ from model.solvers.workers import Ask
 # The first distance from the best schedule, as a part of the batteries' power; halved where a step fails.
 REACH = 0.25
 STEPS, SETTLINGS = 12, 5
+REACHES = 0.1, 0.2, 0.4, 1.0
 # A load may lie outside its leaf by this much, in p.u., and is drawn in by EDGE.
 OUTSIDE, EDGE = 2e-8, 1e-8
 # ... and costs this many times its price meanwhile.
@@ -40,15 +41,29 @@ Fixed = list[dict[int, float]]
 
 @dataclass(frozen=True)
 class Seen:
-    """What the hours answered to a schedule: charge and discharge and what another unit of each costs,
-    (2, K, T); costs of the hours, (T,); loads.
+    """What the hours answered to a schedule: charge and discharge, (2, K, T); costs of the hours, (T,)."""
+
+    schedule: Array
+    values: Array
+    answers: list[Answer]
+
+    @property
+    def loads(self) -> list[Array]:
+        """Of every hour, at the hosts."""
+        return [answer.load for answer in self.answers]
+
+
+@dataclass(frozen=True)
+class Tangent:
+    """An hour costs at least ``value + slopes (s - schedule)``, in $ for charge and discharge s, (2, K).
+
+    ``load``: what it takes from the hosts at that schedule.
     """
 
     schedule: Array
     slopes: Array
-    values: Array
-    loads: list[Array]
-    answers: list[Answer]
+    value: float
+    load: Array
 
 
 class Points:
@@ -63,6 +78,8 @@ class Points:
         self.charging = stored_levels(program, blocks.hours, "charging")
         # What another unit stored would save, of every battery, by the last proposal: (K, T), $ per p.u. h.
         self.worth: Array = np.zeros(self.levels.shape)
+        # Of every hour, by prices and limits of the loads.
+        self.tangents: list[dict[bytes, list[Tangent]]] = [{} for _ in range(blocks.hours)]
         self.hour_of, self.number = np.full(len(program.c), -1), np.full(len(program.c), -1)
         ours = np.flatnonzero(blocks.kept < len(program.c))
         self.hour_of[blocks.kept[ours]] = blocks.of_column[ours]
@@ -77,6 +94,10 @@ class Points:
         own = pattern(blocks.program.A[:, np.sort(position[self.charging].ravel())]).sum(axis=1) > 0
         own[blocks.dynamics] = True
         self.told = [own[rows] for rows in blocks.rows]
+        # What an hour's columns cost but for the batteries' inflows, which references price.
+        cost = blocks.program.c.copy()
+        cost[blocks.batteries] = 0.0
+        self.own_cost = [cost[own] for own in blocks.columns]
         rows = blocks.program.A[blocks.dynamics.ravel()]
         every = np.arange(blocks.dynamics.size)
         self.stores = np.zeros(self.at.shape)
@@ -96,7 +117,7 @@ class Points:
         if seen is None:
             return None
         anywhere = Leaf(np.zeros((0, len(prices[0]))), np.zeros(0))
-        self._proposal([seen], seen, 1.0, [anywhere] * len(prices))
+        self._proposal(prices, seen.schedule, seen.loads, 1.0, [anywhere] * len(prices))
         found = self._whole(seen, prices, self._nothing_fixed())
         return None if found is None else self._joined(found)
 
@@ -104,41 +125,38 @@ class Points:
         """Each battery's schedule with the same stored, but never charging and discharging at once."""
         return np.maximum((self.stores * schedule).sum(axis=0) / self.stores, 0.0)
 
-    def stored(self, answers: list[Answer], otherwise: Array) -> Array:
-        """The schedule nearest to what the hours answered, each by itself, that the batteries' levels allow.
+    def wished(self, leaves: list[Leaf], prices: list[Array]) -> Array | None:
+        """The schedule that the tangents make of what the hours answered last, each by itself."""
+        last = [self.known(t, *at)[-1] for t, at in enumerate(zip(leaves, prices, strict=True))]
+        flows = np.stack([tangent.schedule for tangent in last], axis=2)
+        loads = [tangent.load for tangent in last]
+        for reach in REACHES:
+            found, _ = self._proposal(prices, flows, loads, reach, leaves)
+            if found is not None:
+                return found
+        return None
 
-        Nearest in the sum of all changes to what is stored, of every battery and of all together.
-        """
-        _, K, T = self.flows.shape
-        n = K * T
-        wish = np.stack([answer.x[self.number[self.flows[:, :, t]]] for t, answer in enumerate(answers)], 2)
-        net = (self.stores * wish).sum(axis=0)
-        most = self.stores * self.program.upper[self.flows]
-        step, eye, hours = self._rise(), eye_array(n, format="csr"), eye_array(T, format="csr")
-        together = csr_array((np.ones(n), (np.tile(np.arange(T), K), np.arange(n))), shape=(T, n))
-        told = np.concatenate([net.ravel(), net.sum(axis=0)])
-        # Columns: levels, what is stored more and less, and the same of the sum.
-        found = solve_linear(
-            np.concatenate([np.zeros(n), np.ones(2 * n + 2 * T)]),
-            block_array(
-                [[step, -eye, eye, None, None], [together @ step, None, None, -hours, hours]], format="csr"
-            ),
-            told,
-            told,
-            np.concatenate([self.program.lower[self.levels].ravel(), np.zeros(2 * n + 2 * T)]),
-            np.concatenate(
-                [
-                    self.program.upper[self.levels].ravel(),
-                    np.maximum(most[0] - net, 0.0).ravel(),
-                    np.maximum(net - most[1], 0.0).ravel(),
-                    np.full(2 * T, np.inf),
-                ]
-            ),
-        )
-        if found.x is None:
-            return otherwise
-        stored = (step @ found.x[:n]).reshape(K, T)
-        return np.clip(stored / self.stores, 0.0, self.program.upper[self.flows])
+    def known(self, t: int, leaf: Leaf, price: Array) -> list[Tangent]:
+        """The tangents of an hour at the prices of a leaf: those that hold anywhere, and those within it."""
+        asked = (np.zeros(0), np.zeros(0)), (leaf.G, leaf.h)
+        return [
+            tangent
+            for limits in asked[: 2 if len(leaf.h) else 1]
+            for tangent in self.tangents[t].get(_key(price, *limits), [])
+        ]
+
+    def learn(self, question: Question, answer: Answer) -> None:
+        """Keep the tangent that an answer is, whatever its schedule."""
+        t = question.hour
+        schedule = answer.x[self.number[self.flows[:, :, t]]]
+        at = self.at[:, :, t]
+        A = self.blocks.program.A[self.blocks.rows[t]][:, at.ravel()]
+        y = answer.row_duals.copy()
+        y[self.told[t]] = 0.0
+        slopes = self.blocks.program.c[at] - (A.T @ y).reshape(schedule.shape)
+        value = float(self.own_cost[t] @ answer.x + question.lam @ answer.load)
+        tangent = Tangent(schedule, slopes, value, answer.load)
+        self.tangents[t].setdefault(_key(question.lam, question.G, question.h), []).append(tangent)
 
     def _rise(self) -> csr_array:
         """By how much levels rise, of all levels; the day is a cycle."""
@@ -158,10 +176,9 @@ class Points:
         if best is None:
             return start, None
         reach = REACH
-        seen = [best]
         dear = OUTSIDE_COST * max(float(np.abs(price).max()) for price in prices)
         for _ in range(STEPS):
-            proposal, hoped = self._proposal(seen, best, reach, leaves)
+            proposal, hoped = self._proposal(prices, best.schedule, best.loads, reach, leaves)
             value, outside = float(best.values.sum()), self._outside(best, leaves)
             promised = value + dear * outside - hoped
             if (
@@ -173,13 +190,12 @@ class Points:
             now = None if proposal is None else self._look(proposal, prices)
             if now is None:
                 break
-            seen.append(now)
             if now.values.sum() + dear * self._outside(now, leaves) < value + dear * outside:
                 best = now
             else:
                 reach *= 0.5
         # What storage is worth is told by the tangents alone; limits of reach would take part of it.
-        self._proposal(seen, best, np.inf, leaves)
+        self._proposal(prices, best.schedule, best.loads, np.inf, leaves)
         worth = self.worth
         # Into the leaves with binaries whole, by steps no longer than that takes: a longer one would leave
         # them again.
@@ -193,7 +209,7 @@ class Points:
             if outside <= OUTSIDE:
                 break
             reach = min(reach, max(MOVE * outside / max(power, outside), SHORTEST))
-            proposal, _ = self._proposal(seen, best, reach, leaves)
+            proposal, _ = self._proposal(prices, best.schedule, best.loads, reach, leaves)
             now = None if proposal is None else self._look(proposal, prices, fixed)
             now = None if now is None else self._whole(now, prices, fixed)
             if now is None:
@@ -211,23 +227,20 @@ class Points:
     def _look(self, schedule: Array, prices: list[Array], fixed: Fixed | None = None) -> Seen | None:
         """What the hours answer to a schedule; ``fixed``: columns held besides, of every hour."""
         fixed = fixed or self._nothing_fixed()
-        return self._seen(
-            schedule, self.ask([self._held(t, schedule, prices[t], own) for t, own in enumerate(fixed)])
-        )
+        questions = [self._held(t, schedule, prices[t], own) for t, own in enumerate(fixed)]
+        answers = self.ask(questions)
+        for question, answer, own in zip(questions, answers, fixed, strict=True):
+            if answer is not None and not own:
+                self.learn(question, answer)
+        return self._seen(schedule, answers)
 
-    def _seen(self, schedule: Array, answers: list[Answer | None]) -> Seen | None:
+    @staticmethod
+    def _seen(schedule: Array, answers: list[Answer | None]) -> Seen | None:
         found = [answer for answer in answers if answer is not None]
         if len(found) < len(answers):
             return None
-        slopes = np.zeros(schedule.shape)
-        for t, answer in enumerate(found):
-            rows, cost = self.blocks.rows[t], self.blocks.program.c[self.at[:, :, t]]
-            A = self.blocks.program.A[rows][:, self.at[:, :, t].ravel()]
-            y = answer.row_duals.copy()
-            y[self.told[t]] = 0.0
-            slopes[:, :, t] = cost - (A.T @ y).reshape(cost.shape)
         values = np.array([answer.value for answer in found])
-        return Seen(schedule, slopes, values, [answer.load for answer in found], found)
+        return Seen(schedule, values, found)
 
     def _nothing_fixed(self) -> Fixed:
         return [{} for _ in range(self.blocks.hours)]
@@ -241,10 +254,10 @@ class Points:
         return Question(t, np.zeros(K), None, price, *nowhere, held | fixed)
 
     def _proposal(
-        self, seen: list[Seen], best: Seen, reach: float, leaves: list[Leaf]
+        self, prices: list[Array], near: Array, loads: list[Array], reach: float, leaves: list[Leaf]
     ) -> tuple[Array | None, float]:
-        """The best schedule by the tangents within reach of the best one, and what it promises."""
-        _, K, T = best.schedule.shape
+        """The best schedule by the tangents within reach of one with these loads, and what it promises."""
+        _, K, T = near.shape
         n = K * T
         at = np.arange(2 * n).reshape(2, K, T)
         stores = csr_array(
@@ -261,15 +274,13 @@ class Points:
                 row = np.stack([g[self.host], -g[self.host]])
                 limits.append((at[:, :, t].ravel(), row.ravel()))
                 drawn = EDGE * np.abs(g).sum()
-                sides.append(limit - drawn - g @ best.loads[t] + (row * best.schedule[:, :, t]).sum())
-        told = [(t, point) for point in seen for t in range(T)]
-        tangents = _rows([(at[:, :, t].ravel(), -point.slopes[:, :, t].ravel()) for t, point in told], 2 * n)
-        level = np.array(
-            [point.values[t] - (point.slopes[:, :, t] * point.schedule[:, :, t]).sum() for t, point in told]
-        )
+                sides.append(limit - drawn - g @ loads[t] + (row * near[:, :, t]).sum())
+        told = [(t, tangent) for t in range(T) for tangent in self.known(t, leaves[t], prices[t])]
+        tangents = _rows([(at[:, :, t].ravel(), -tangent.slopes.ravel()) for t, tangent in told], 2 * n)
+        level = np.array([tangent.value - (tangent.slopes * tangent.schedule).sum() for _, tangent in told])
         of_hour = _rows([(np.array([t]), np.ones(1)) for t, _ in told], T)
         m = len(limits)
-        dear = 1e2 * max(float(np.abs(best.slopes).max(initial=0.0)), 1.0)
+        dear = 1e2 * max([1.0, *(float(np.abs(tangent.slopes).max(initial=0.0)) for _, tangent in told)])
         # Columns: charge and discharge, levels, the hours' costs, and by what leaves are missed.
         blocks = [
             [-stores, self._rise(), None, csr_array((n, m))],
@@ -286,7 +297,7 @@ class Points:
             np.concatenate([np.zeros(n), np.ones(n), free, sides]),
             np.concatenate(
                 [
-                    np.maximum(best.schedule - distance, 0.0).ravel(),
+                    np.maximum(near - distance, 0.0).ravel(),
                     self.program.lower[self.levels].ravel(),
                     np.full(T, -np.inf),
                     np.zeros(m),
@@ -294,7 +305,7 @@ class Points:
             ),
             np.concatenate(
                 [
-                    np.minimum(best.schedule + distance, most).ravel(),
+                    np.minimum(near + distance, most).ravel(),
                     self.program.upper[self.levels].ravel(),
                     np.full(T + m, np.inf),
                 ]
@@ -304,7 +315,7 @@ class Points:
             return None, -np.inf
         if found.row_duals is not None:
             self.worth = found.row_duals[:n].reshape(K, T)
-        proposal = self.one_way(found.x[: 2 * n].reshape(best.schedule.shape))
+        proposal = self.one_way(found.x[: 2 * n].reshape(near.shape))
         return proposal, float(found.x[3 * n : 3 * n + T].sum())
 
     def _whole(self, seen: Seen, prices: list[Array], fixed: Fixed) -> Seen | None:
@@ -345,6 +356,10 @@ class Points:
         levels: Array = stored + np.max(low - stored, axis=1, keepdims=True)
         x[self.levels] = np.minimum(levels, high)
         return np.clip(x, self.program.lower, self.program.upper)
+
+
+def _key(price: Array, G: Array, h: Array) -> bytes:
+    return price.tobytes() + G.tobytes() + h.tobytes()
 
 
 def _rows(rows: list[tuple[Array, Array]], n: int) -> csr_array:

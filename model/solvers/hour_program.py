@@ -1,13 +1,15 @@
 """One hour of all ADNs as a conic program: what it does at prices, with an inflow or columns held."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from scipy.sparse import block_array, csr_array
 
 from model.by_hour import HourBlocks
 from model.program import Array, Program
-from model.solvers.conic import EXACT, solve_conic
+from model.solvers.conic import solve_conic
+from model.solvers.twins import Merged, merge
 
 # What an hour pays, for each hour of the day, to leave a leaf or the inflow asked for, relative to its
 # dearest price.
@@ -57,15 +59,20 @@ class Hour:
     batteries: Array
     hours: int
 
+    @cached_property
+    def merged(self) -> Merged:
+        """The program as it is solved."""
+        return merge(self.program)
+
     def ask(self, question: Question) -> Answer | None:
         """Solve it; None where Clarabel finds no solution."""
-        p = self.program
+        merged, p = self.merged, self.merged.program
         n, n_hosts, m = len(p.c), len(question.lam), len(question.h)
         prices = np.abs(np.concatenate([question.lam, p.c]))
         penalty = PENALTY * self.hours * max(float(prices.max(initial=0.0)), 1.0)
         inflow, load = n - n_hosts - 1, np.arange(n - n_hosts, n)
         c = np.concatenate([p.c, np.full(m + 2, penalty)])
-        c[self.batteries] = question.worth
+        c[merged.columns[self.batteries]] = question.worth
         c[load] += question.lam
         # The row that sums the inflows holds the aggregated one; it may be missed. None without batteries.
         row = np.flatnonzero(p.A[:, [inflow]].toarray().ravel())[:1].repeat(2)
@@ -80,7 +87,7 @@ class Hour:
         if question.inflow is not None:
             lower[inflow] = upper[inflow] = question.inflow
         if question.fixed:
-            held = list(question.fixed)
+            held = merged.columns[list(question.fixed)]
             lower[held] = upper[held] = list(question.fixed.values())
             self._force(lower, upper)
         most = np.full(m + 2, np.inf)
@@ -100,20 +107,15 @@ class Hour:
             enforced_upper=np.append(p.enforced_upper | (upper != p.upper), ~on),
             cone_A=block_array([[p.cone_A, csr_array((len(p.cone_b), m + 2))]], format="csr"),
         )
-        found = solve_conic(asked)
-        if question.fixed and (found.status != "solved" or asked.violation(found.x) > EXACT):
-            # Scaled by its rows and columns, a program many of whose columns are held may end inexact.
-            unscaled = solve_conic(asked, equilibrate=False)
-            if unscaled.status == "solved":
-                found = unscaled
+        found = solve_conic(asked, exact=question.fixed is not None)
         if found.status != "solved":
             return None
         return Answer(
-            x=found.x[:inflow],
+            x=merged.point(found.x)[: -n_hosts - 1],
             load=found.x[load],
             value=float(c @ found.x),
             moved=float(np.abs(found.x[n:]).sum()),
-            row_duals=found.row_duals[: len(p.row_lower)],
+            row_duals=merged.row_duals(found.row_duals[: len(p.row_lower)]),
             cone_duals=found.cone_duals,
         )
 
@@ -121,7 +123,7 @@ class Hour:
         """Fix columns that a row holds at their limits, in place: such rows have no interior, and Clarabel
         would end inexact.
         """
-        p, up = self.program, self.program.A.maximum(0)
+        p, up = self.merged.program, self.merged.program.A.maximum(0)
         down = up - p.A
         for _ in range(FORCED):
             least, most = up @ lower - down @ upper, up @ upper - down @ lower
@@ -138,27 +140,6 @@ def hours_of(blocks: HourBlocks) -> list[Hour]:
     for t, own in enumerate(blocks.columns):
         columns = np.concatenate([own, blocks.inflow[[t]], blocks.loads_at[t]])
         p, rows, cone_rows = blocks.program, blocks.rows[t], blocks.cone_rows[t]
-        part = replace(
-            p,
-            c=p.c[columns],
-            A=p.A[rows][:, columns],
-            row_lower=p.row_lower[rows],
-            row_upper=p.row_upper[rows],
-            lower=p.lower[columns],
-            upper=p.upper[columns],
-            integer=p.integer[columns],
-            enforced_lower=p.enforced_lower[columns],
-            enforced_upper=p.enforced_upper[columns],
-            cone_A=p.cone_A[cone_rows][:, columns],
-            cone_b=p.cone_b[cone_rows],
-            cone_dims=blocks.cone_dims[t],
-            sos1=p.sos1[:0],
-            bilinear=[],
-            rows={},
-            columns={},
-            row_keys={},
-            variables=[],
-            objective_map=None,  # type: ignore[arg-type]
-        )
+        part = p.part(columns, rows, cone_rows, blocks.cone_dims[t])
         found.append(Hour(part, np.searchsorted(own, blocks.batteries[:, t]), blocks.n_blocks))
     return found

@@ -12,7 +12,6 @@ the batteries anew.
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from operator import itemgetter
 
 import numpy as np
 from scipy.sparse import csr_array, vstack
@@ -48,6 +47,8 @@ ROUNDS = 40
 EXPLORED = 0.1
 # The best choice of leaves is asked about and picked anew until cuts hold it, so many times at most.
 PICKS = 6
+# A point is made at the latest when this part of the time has gone.
+HALFWAY = 0.5
 # Seconds for the mixed-integer program that picks one leaf an hour.
 PICKING_S = 10.0
 
@@ -130,6 +131,8 @@ class HourlySearch(Search):
 
     def _steady(self) -> Array:
         """What storage is worth by the tangents: they tell that over the day, but hardly by the hour."""
+        if not len(self.points.worth):
+            return self.points.worth
         worth = self.points.worth - self.points.worth.mean(axis=0)
         return self._prices(np.repeat(np.median(worth, axis=1, keepdims=True), worth.shape[1], axis=1))
 
@@ -152,6 +155,8 @@ class HourlySearch(Search):
         """The root with better and better references, then the search."""
         assert first.x is not None
         self.gap, self.ended, self.first, self.nodes = gap, ended, first, 0
+        # By then there is a point, even if cuts do not hold it yet.
+        self.due = time.monotonic() + HALFWAY * (ended - time.monotonic())
         self.best = State(first.x, self.program.objective(first.x))
         if first.parts:
             self.refer(self._prices(first.parts[0].row_duals[self.blocks.dynamics_before]))
@@ -294,13 +299,18 @@ class HourlySearch(Search):
         self._ask(node, asked)
         self.tight = [*{id(question): question for question in held + self.questions[first:]}.values()]
         stuck = len(self.bounds) > STUCK and self.bounds[-1] - self.bounds[-1 - STUCK] < enough
-        return (fresh or self._missed(node, asked) > enough) and not stuck
+        due = time.monotonic() >= self.due
+        return (fresh or self._missed(node, asked) > enough) and not stuck and not due
 
     def _ask(self, node: Hull, uses: list[Use]) -> list[Answer | None]:
-        """Ask the hours what is used of their leaves."""
-        answers = self._put([self._question(node, use) for use in uses])
-        for use, answer in zip(uses, answers, strict=True):
+        """Ask the hours what is used of their leaves, while there is time."""
+        if not uses or time.monotonic() >= self.ended:
+            return [None for _ in uses]
+        questions = [self._question(node, use) for use in uses]
+        answers = self._put(questions)
+        for use, question, answer in zip(uses, questions, answers, strict=True):
             if answer is not None:
+                self.points.learn(question, answer)
                 self.values.setdefault((use.hour, id(use.leaf)), []).append((use.inflow, answer.value))
         return answers
 
@@ -350,8 +360,8 @@ class HourlySearch(Search):
         self, node: Hull, chosen: Allowed, known: Known, fixed: Fixed, x: Array, ended: float
     ) -> Array | None:
         """The point of the best choice of one explored leaf an hour."""
+        self.due = np.inf
         enough = self.fine * self.gap * max(abs(self.best.value), 1.0)
-        answers: dict[int, Answer | None] = {}
         for _ in range(1 if self.whole else PICKS):
             found = None if time.monotonic() >= ended else self._picked(node, chosen, ended)
             if found is None:
@@ -366,10 +376,11 @@ class HourlySearch(Search):
                 for t, (leaf, n) in enumerate(zip(leaves, at, strict=True))
             ]
             asked = [use for use in uses if self._most_short(node, use) > enough / len(uses)]
-            answers = dict(zip((use.hour for use in asked), self._ask(node, asked), strict=True))
+            self._ask(node, asked)
             if self._missed(node, asked) <= enough:
                 break
             node = hull(self.relaxed, self.node_hours, chosen, known)
+        prices = [self._price(t, leaf) for t, leaf in enumerate(leaves)]
         if self.whole:
             pure = hull(self.program.relaxed(), self.hours, picked, known)
             result = solve_relaxation(pure.program, max(ended - time.monotonic(), 0.1))
@@ -378,12 +389,12 @@ class HourlySearch(Search):
             self.found_prices = self._prices(result.row_duals[self.blocks.dynamics_before])
             self.schedule = result.x[self.points.flows]
         else:
-            rest = [use for use in uses if use.hour not in answers]
-            answers |= dict(zip((use.hour for use in rest), self._ask(node, rest), strict=True))
-            told = [answer for _, answer in sorted(answers.items(), key=itemgetter(0)) if answer is not None]
-            if len(told) == len(answers):
-                self.schedule = self.points.stored(told, self.schedule)
-        prices = [self._price(t, leaf) for t, leaf in enumerate(leaves)]
+            told = self.points.known
+            unknown = [use for use in uses if not told(use.hour, use.leaf, prices[use.hour])]
+            if None in self._ask(node, unknown):
+                return None
+            wished = self.points.wished(leaves, prices)
+            self.schedule = self.schedule if wished is None else wished
         bound = max(self.bounds)
         enough = bound + self._margin(bound, self.gap)
         self.schedule, point = self.points.near(leaves, prices, self.schedule, enough, self.gap, ended)

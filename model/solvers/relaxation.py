@@ -7,7 +7,7 @@ Its optimum is the welfare bound: by weak duality the multipliers reach exactly 
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.sparse import csr_array, vstack
@@ -15,8 +15,9 @@ from scipy.sparse.csgraph import connected_components
 
 from model.bounds import safe_bound
 from model.program import Array, Program
-from model.solvers.conic import EXACT, solve_conic
+from model.solvers.conic import solve_conic
 from model.solvers.linear import solve_linear
+from model.solvers.twins import merge
 
 
 @dataclass(frozen=True)
@@ -34,22 +35,18 @@ class RelaxationResult:
 def solve_relaxation(program: Program, time_limit_s: float = np.inf) -> RelaxationResult:
     """Solve a program without integers or products; conic components together, linear ones together."""
     started = time.monotonic()
+    merged = merge(program)
+    program = merged.program
     conic = conic_columns(program)
     linear = _solve_linear_part(program, ~conic, time_limit_s)
     if linear.status != "solved":
-        return linear
+        return replace(linear, x=merged.point(linear.x), row_duals=merged.row_duals(linear.row_duals))
     left = time_limit_s - (time.monotonic() - started)
     result = solve_conic(program, conic, left)
-    if result.status == "solved" and program.violation(result.x + linear.x) > EXACT:
-        # Scaled, it may end almost solved with a row missed by more than the certificate lets pass.
-        left = time_limit_s - (time.monotonic() - started)
-        unscaled = solve_conic(program, conic, left, equilibrate=False)
-        if unscaled.status == "solved":
-            result = unscaled
     return RelaxationResult(
         result.status,
-        result.x + linear.x,
-        result.row_duals + linear.row_duals,
+        merged.point(result.x + linear.x),
+        merged.row_duals(result.row_duals + linear.row_duals),
         result.cone_duals,
         result.iterations,
         result.message,
