@@ -13,7 +13,7 @@ TOLERANCE = 1e-8
 # What a row of fixed columns may miss, in p.u.
 FIXED = 1e-9
 # A point that misses more than this, in p.u., is looked for again.
-EXACT = 1e-7
+EXACT = 5e-9
 # Whether linear solves are refined, which takes as long again and seldom changes the result, and rows and
 # columns scaled.
 ATTEMPTS = (False, True), (True, True), (True, False)
