@@ -85,6 +85,7 @@ class HourlySearch(Search):
         self.point = self.follower.sound
         self.prepare(problem, program, progress)
         self.tight: list[Question] = []
+        self.due = np.inf
         self.fine = FINE[0]
         nothing = np.zeros(stored_levels(program, problem.instance.hours).shape)
         self.refer(nothing)
