@@ -12,8 +12,9 @@ from model.program import Array, Program, cone_starts
 TOLERANCE = 1e-8
 # What a row of fixed columns may miss, in p.u.
 FIXED = 1e-9
-# A point that misses more than this, in p.u., is looked for again.
-EXACT = 5e-9
+# A point that misses more than this, in p.u., is looked for again, and one for which that may be worth more
+# than this part of its cost.
+EXACT, WORTH = 1e-7, 1e-7
 # Whether linear solves are refined, which takes as long again and seldom changes the result, and rows and
 # columns scaled.
 ATTEMPTS = (False, True), (True, True), (True, False)
@@ -53,11 +54,11 @@ def solve_conic(
             duals, point = result if scaled else best, result if missed < least else best
             best = replace(point, row_duals=duals.row_duals, cone_duals=duals.cone_duals)
             least = min(missed, least)
-        if (
-            best.status not in ("solved", "error")
-            or best.status == "solved"
-            and (least <= EXACT or not exact)
-        ):
+        if best.status == "error":
+            continue
+        dearest = max(float(np.abs(best.row_duals).max(initial=0.0)), 1.0)
+        worth = WORTH * max(abs(float(program.c @ best.x)), 1.0)
+        if best.status != "solved" or not exact or least <= min(EXACT, worth / dearest):
             break
     return best
 
