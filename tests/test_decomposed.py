@@ -465,6 +465,22 @@ def test_a_cluster_answers_as_this_process_does_and_outlives_a_lost_worker(clust
         assert_same(here, ask(questions))
 
 
+@pytest.mark.parametrize("n_workers", [0, 2])
+def test_what_is_not_answered_in_time_has_no_answer(cluster, monkeypatch, n_workers):
+    monkeypatch.setattr(workers, "FEW", 2)
+    cluster(Cluster(n_workers=n_workers))
+    problem, program = compiled(TOYS["two"])
+    search = apart(problem, program, whole=False)
+    questions = questions_of(search)
+    with workers.asking(search.programs, 2, silent, time.monotonic()) as ask:
+        assert ask(questions) == [None] * len(questions)
+    with workers.asking(search.programs, 2, silent, time.monotonic() + 60.0) as ask:
+        assert sum(answer is not None for answer in ask(questions)) == len(questions) - 1
+    # A method that had no time for a beginning says so.
+    outcome = decomposed.solve(problem, program, 1e-3, 0.0, silent)
+    assert outcome.status == "time_limit" and outcome.x is None
+
+
 def test_few_adns_are_solved_here(cluster):
     cluster(Cluster(n_workers=2))
     problem, program = compiled(TOYS["two"])

@@ -62,7 +62,7 @@ def solve(
     point = Follower(problem, program).sound
     if by_hour.applies(problem):
         search = HourlySearch(problem, program, progress, whole=True)
-        with asking(search.programs, problem.instance.n_adns, progress) as search.ask:
+        with asking(search.programs, problem.instance.n_adns, progress, ended) as search.ask:
             found = search.solve(outcome, gap, ended)
         found = found.or_proof_of(outcome)
         assert found.x is not None

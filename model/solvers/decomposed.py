@@ -37,9 +37,10 @@ def solve(
 
         return auto.solve(problem, program, gap, time_limit_s, progress)
     search = HourlySearch(problem, program, progress, whole=False)
-    with asking(search.programs, problem.instance.n_adns, progress) as search.ask:
+    with asking(search.programs, problem.instance.n_adns, progress, ended) as search.ask:
         progress("hours apart")
         first = search.idle()
         if first is None:
-            return Outcome("error", message="no point with batteries at rest was found")
+            status = "time_limit" if time.monotonic() >= ended else "error"
+            return Outcome(status, message="no point with batteries at rest was found")
         return search.solve(first, gap, ended)

@@ -5,9 +5,11 @@ a worker is lost, dask gives its hours to another one and repeats what was not f
 nothing but its question.
 """
 
+import math
 import os
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,14 +43,21 @@ def choose(cluster: Cluster) -> None:
 
 
 @contextmanager
-def asking(hours: list[Hour], n_adns: int, progress: Callable[[str], None]) -> Iterator[Ask]:
+def asking(
+    hours: list[Hour], n_adns: int, progress: Callable[[str], None], ended: float = math.inf
+) -> Iterator[Ask]:
     """A way to put questions to the hours, answered in their order, for as long as the context lasts.
+
+    What is not answered at ``ended``, a time of ``time.monotonic``, has no answer: with many ADNs one round
+    of questions may take minutes.
 
     Raises InputError where no scheduler answers at the address given.
     """
     n_workers = _chosen.n_workers if _chosen.n_workers is not None else len(os.sched_getaffinity(0))
     if _chosen.scheduler is None and (n_workers < 2 or n_adns < FEW):
-        yield lambda questions: [hours[question.hour].ask(question) for question in questions]
+        yield lambda questions: [
+            hours[question.hour].ask(question) if time.monotonic() < ended else None for question in questions
+        ]
         return
     from distributed import Client, LocalCluster
 
@@ -61,7 +70,7 @@ def asking(hours: list[Hour], n_adns: int, progress: Callable[[str], None]) -> I
                 "scheduler", _chosen.scheduler, "the address of a running dask scheduler"
             ) from error
         with client:
-            yield _on(client, hours)
+            yield _on(client, hours, ended)
         return
     progress(f"starting {n_workers} workers")
     with (
@@ -70,16 +79,23 @@ def asking(hours: list[Hour], n_adns: int, progress: Callable[[str], None]) -> I
         ) as cluster,
         Client(cluster) as client,
     ):
-        yield _on(client, hours)
+        yield _on(client, hours, ended)
 
 
-def _on(client: Any, hours: list[Hour]) -> Ask:
+def _on(client: Any, hours: list[Hour], ended: float) -> Ask:
+    from distributed import wait
+
     # A task that returns its argument, not scattered data: dask can make it again where a worker is lost.
     held = [client.submit(_held, hour, pure=False) for hour in hours]
 
     def ask(questions: list[Question]) -> list[Answer | None]:
         futures = [client.submit(_answer, held[q.hour], q, pure=False) for q in questions]
-        return client.gather(futures)
+        with suppress(TimeoutError):
+            wait(futures, timeout=None if ended == math.inf else max(ended - time.monotonic(), 0.0))
+        late = [future for future in futures if not future.done()]
+        client.cancel(late)
+        answers = iter(client.gather([future for future in futures if future not in late]))
+        return [None if future in late else next(answers) for future in futures]
 
     return ask
 
