@@ -24,6 +24,11 @@ def relaxed():
     return compile_model(build(toy(2, 2, rate_mw=1.0)).m).relaxed()
 
 
+@pytest.fixture(autouse=True)
+def not_small(monkeypatch):
+    monkeypatch.setattr(conic, "SMALL", 0)
+
+
 def tried(monkeypatch, *spoilt):
     """The attempts to come, of which some are spoilt: their status, and by how much their point is off."""
     made, right = [], conic._attempt
@@ -51,6 +56,13 @@ def test_what_the_first_attempt_settles_is_not_tried_again(relaxed, monkeypatch)
         made = tried(monkeypatch, (status, 0.0))
         assert solve_conic(relaxed, chosen).status == status
         assert made == [FIRST]
+
+
+def test_a_small_program_is_refined_at_once(relaxed, monkeypatch):
+    made = tried(monkeypatch)
+    monkeypatch.setattr(conic, "SMALL", len(relaxed.c) + 1)
+    assert solve_conic(relaxed, conic_columns(relaxed)).status == "solved"
+    assert made == [REFINED]
 
 
 def test_an_attempt_without_an_end_is_followed_by_one_with_more_care(relaxed, monkeypatch):

@@ -16,8 +16,10 @@ FIXED = 1e-9
 # than this part of its cost.
 EXACT, WORTH = 1e-7, 1e-7
 # Whether linear solves are refined, which takes as long again and seldom changes the result, and rows and
-# columns scaled.
+# columns scaled. Programs with fewer columns than SMALL are refined at once: it costs them little, and where
+# costs are small too, digits count.
 ATTEMPTS = (False, True), (True, True), (True, False)
+SMALL = 1000
 SOLVED = ("Solved", "AlmostSolved")
 STATUSES = {"MaxTime": "time_limit", "PrimalInfeasible": "infeasible", "AlmostPrimalInfeasible": "infeasible"}
 
@@ -45,7 +47,7 @@ def solve_conic(
     """
     ended = time.monotonic() + time_limit_s
     best, least = ConicResult("error", *(np.zeros(0),) * 3, 0, ""), np.inf
-    for refined, scaled in ATTEMPTS:
+    for refined, scaled in ATTEMPTS[1 if len(program.c) < SMALL else 0 :]:
         result, missed = _attempt(program, chosen, ended - time.monotonic(), refined=refined, scaled=scaled)
         if best.status != "solved":
             best, least = result, missed
