@@ -473,12 +473,12 @@ def test_what_is_not_answered_in_time_has_no_answer(cluster, monkeypatch, n_work
     search = apart(problem, program, whole=False)
     questions = questions_of(search)
     with workers.asking(search.programs, 2, silent, time.monotonic()) as ask:
+        # But for the first questions, which are the beginning.
+        assert sum(answer is not None for answer in ask(questions)) == len(questions) - 1
         assert ask(questions) == [None] * len(questions)
     with workers.asking(search.programs, 2, silent, time.monotonic() + 60.0) as ask:
-        assert sum(answer is not None for answer in ask(questions)) == len(questions) - 1
-    # A method that had no time for a beginning says so.
-    outcome = decomposed.solve(problem, program, 1e-3, 0.0, silent)
-    assert outcome.status == "time_limit" and outcome.x is None
+        for _ in range(2):
+            assert sum(answer is not None for answer in ask(questions)) == len(questions) - 1
 
 
 def test_few_adns_are_solved_here(cluster):

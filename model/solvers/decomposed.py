@@ -41,6 +41,5 @@ def solve(
         progress("hours apart")
         first = search.idle()
         if first is None:
-            status = "time_limit" if time.monotonic() >= ended else "error"
-            return Outcome(status, message="no point with batteries at rest was found")
+            return Outcome("error", message="no point with batteries at rest was found")
         return search.solve(first, gap, ended)

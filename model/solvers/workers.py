@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import chain, repeat
 from typing import Any
 
 from model.data import InputError
@@ -55,9 +56,13 @@ def asking(
     """
     n_workers = _chosen.n_workers if _chosen.n_workers is not None else len(os.sched_getaffinity(0))
     if _chosen.scheduler is None and (n_workers < 2 or n_adns < FEW):
-        yield lambda questions: [
-            hours[question.hour].ask(question) if time.monotonic() < ended else None for question in questions
-        ]
+        ends = chain([math.inf], repeat(ended))
+
+        def ask(questions: list[Question]) -> list[Answer | None]:
+            end = next(ends)
+            return [hours[q.hour].ask(q) if time.monotonic() < end else None for q in questions]
+
+        yield ask
         return
     from distributed import Client, LocalCluster
 
@@ -88,10 +93,13 @@ def _on(client: Any, hours: list[Hour], ended: float) -> Ask:
     # A task that returns its argument, not scattered data: dask can make it again where a worker is lost.
     held = [client.submit(_held, hour, pure=False) for hour in hours]
 
+    ends = chain([math.inf], repeat(ended))
+
     def ask(questions: list[Question]) -> list[Answer | None]:
+        end = next(ends)
         futures = [client.submit(_answer, held[q.hour], q, pure=False) for q in questions]
         with suppress(TimeoutError):
-            wait(futures, timeout=None if ended == math.inf else max(ended - time.monotonic(), 0.0))
+            wait(futures, timeout=None if end == math.inf else max(end - time.monotonic(), 0.0))
         late = [future for future in futures if not future.done()]
         client.cancel(late)
         answers = iter(client.gather([future for future in futures if future not in late]))
