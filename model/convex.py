@@ -12,8 +12,6 @@ from model.solvers.relaxation import solve_relaxation
 
 # A cost that is held may exceed its least by this part of it: without room there is no interior to search.
 HELD = 1e-6
-# What a point may miss of a row or cone: half of what the certificate lets pass, p.u.
-SOUND = 5e-7
 SHORTEST_S = 0.1
 
 

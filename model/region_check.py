@@ -99,19 +99,18 @@ def _price_error(follower: FollowerRestated, at: list[int], lam: Array, held: Ar
     given = dict(zip(at, lam, strict=True))
     bounds = [(given.get(i), given.get(i)) for i in range(n)]
     bounds += [(0.0, None if may else 0.0) for may in (*forwards, *backwards)] + [(0.0, None)]
+    lp = {
+        "c": np.append(np.zeros(n + 2 * n_lines), 1.0),
+        "A_ub": np.hstack([most, np.zeros((len(most), 2 * n_lines)), -np.ones((len(most), 1))]),
+        "b_ub": np.concatenate(limit),
+        "A_eq": np.hstack([angle / np.abs(flow).max(initial=1.0), np.zeros((n - 1, 1))]),
+        "b_eq": np.zeros(n - 1),
+        "bounds": bounds,
+    }
     # With prices given there may be more equations than unknowns, and HiGHS's presolve takes their rounding
     # for a contradiction.
     for presolve in (True, False):
-        found = linprog(
-            np.append(np.zeros(n + 2 * n_lines), 1.0),
-            np.hstack([most, np.zeros((len(most), 2 * n_lines)), -np.ones((len(most), 1))]),
-            np.concatenate(limit),
-            np.hstack([angle / np.abs(flow).max(initial=1.0), np.zeros((n - 1, 1))]),
-            np.zeros(n - 1),
-            bounds=bounds,
-            method="highs",
-            options=TIGHT | {"presolve": presolve},
-        )
+        found = linprog(**lp, method="highs", options=TIGHT | {"presolve": presolve})
         if found.status == 0:
             return float(found.fun)
     return np.inf

@@ -462,8 +462,7 @@ def test_questions_not_put_would_hardly_have_been_missed(monkeypatch):
         if math.isfinite(most):
             answer = search.ask([search._question(node, use)])[0]
             price = np.linalg.lstsq(node.directions[use.hour].T, use.leaf.region.lam, rcond=None)[0]
-            # A row that the solver misses by a millionth is paid for at the penalty.
-            assert answer.value - use.cost - price @ use.seen <= most + 2e-4 * abs(answer.value)
+            assert answer.value - use.cost - price @ use.seen <= most + 1e-5 * abs(answer.value)
             told.append(most)
         return most
 
@@ -608,9 +607,9 @@ def spilling():
 )
 def test_hard_cases_leave_a_bound_that_holds(case):
     problem, program = compiled(case)
-    outcome = hourly_search(problem, program, 1e-4, 20.0)
+    outcome = hourly_search(problem, program, 1e-4, 60.0)
     found = certify(problem, program, outcome, 1e-4)
-    assert found.status in ("certified", "gap_limit", "time_limit"), found
+    assert found.status in ("certified", "gap_limit"), found
     assert found.bound_by == "safe"
     best = certify(problem, program, solve(problem, program, "auto", 1e-4, 20.0), 1e-4)
     assert found.bound <= best.objective + 1e-6 * abs(best.objective)
@@ -659,13 +658,15 @@ def test_time_that_ends_at_once_or_between_rounds_leaves_a_point_and_a_bound(mon
         assert outcome.cuts is not None and found.bound > first.least + 1.0
 
 
-@pytest.mark.parametrize("looks", [4, 8, 16, 30, 50])
+@pytest.mark.parametrize("looks", [4, 8, 16, 30, 50, 70])
 def test_the_default_method_never_ends_with_less_than_the_welfare_bound(monkeypatch, looks):
     problem, program = compiled(TIGHT)
     first = welfare(problem, program, 1e-6, 60.0, lambda told: None)
-    outcome = auto.solve(problem, program, 1e-7, ending(monkeypatch, looks)[0], lambda told: None)
+    ended, seen = ending(monkeypatch, looks)
+    outcome = auto.solve(problem, program, 1e-7, ended, lambda told: None)
     found = certify(problem, program, outcome, 1e-7)
-    assert found.status == "time_limit" and found.bound_by == "safe"
+    # It may be done before the clock was looked at so often.
+    assert found.status == ("time_limit" if len(seen) > looks else "certified") and found.bound_by == "safe"
     assert first.least - 1e-6 <= found.bound <= found.objective <= program.objective(first.x) + 1e-9
 
 

@@ -16,13 +16,14 @@ from functools import partial
 import numpy as np
 
 from model.certificate import FEASIBILITY, Check
-from model.convex import HELD, SOUND, Least, Stopped, held, least
+from model.convex import HELD, Least, Stopped, held, least
 from model.decision import Decision, Progress
 from model.metrics import Schedule
 from model.outcome import Outcome
 from model.program import Array, Program
 from model.schemes.coordination import Coordination
 from model.schemes.price_taking import cost_at
+from model.solvers.follower import SOUND
 
 # An ADN may leave its schedule by this part of its peak load, at this price beside the energy's: dearer than
 # any energy of the default instances (30 to 45 $/MWh), far cheaper than lost load (1,000).

@@ -36,14 +36,12 @@ class ConicResult:
     message: str
 
 
-def solve_conic(
-    program: Program, chosen: Array | None = None, time_limit_s: float = np.inf, exact: bool = True
-) -> ConicResult:
+def solve_conic(program: Program, chosen: Array | None = None, time_limit_s: float = np.inf) -> ConicResult:
     """Solve a program without integers over the chosen columns (a mask; default all).
 
     The chosen columns must share no row or cone with the others. Columns whose box is a point are
-    substituted; redundant boxes are left out. What does not end is tried again with more care; where the
-    point is to be ``exact``, also what misses a row.
+    substituted; redundant boxes are left out. What does not end, or misses a row, is tried again with more
+    care.
     """
     ended = time.monotonic() + time_limit_s
     best, least = ConicResult("error", *(np.zeros(0),) * 3, 0, ""), np.inf
@@ -60,17 +58,13 @@ def solve_conic(
             continue
         dearest = max(float(np.abs(best.row_duals).max(initial=0.0)), 1.0)
         worth = WORTH * max(abs(float(program.c @ best.x)), 1.0)
-        if best.status != "solved" or not exact or least <= min(EXACT, worth / dearest):
+        if best.status != "solved" or least <= min(EXACT, worth / dearest):
             break
     return best
 
 
 def _attempt(
-    program: Program,
-    chosen: Array | None,
-    time_limit_s: float,
-    refined: bool,
-    scaled: bool,
+    program: Program, chosen: Array | None, time_limit_s: float, refined: bool, scaled: bool
 ) -> tuple[ConicResult, float]:
     """One solve, and the most that its point misses a row or a box."""
     n = len(program.c)

@@ -50,13 +50,13 @@ def asking(
     """A way to put questions to the hours, answered in their order, for as long as the context lasts.
 
     What is not answered at ``ended``, a time of ``time.monotonic``, has no answer: with many ADNs one round
-    of questions may take minutes.
+    of questions may take minutes. The first round is answered whatever the time: it makes the first point.
 
     Raises InputError where no scheduler answers at the address given.
     """
+    ends = chain([math.inf], repeat(ended))
     n_workers = _chosen.n_workers if _chosen.n_workers is not None else len(os.sched_getaffinity(0))
     if _chosen.scheduler is None and (n_workers < 2 or n_adns < FEW):
-        ends = chain([math.inf], repeat(ended))
 
         def ask(questions: list[Question]) -> list[Answer | None]:
             end = next(ends)
@@ -75,7 +75,7 @@ def asking(
                 "scheduler", _chosen.scheduler, "the address of a running dask scheduler"
             ) from error
         with client:
-            yield _on(client, hours, ended)
+            yield _on(client, hours, ends)
         return
     progress(f"starting {n_workers} workers")
     with (
@@ -84,16 +84,14 @@ def asking(
         ) as cluster,
         Client(cluster) as client,
     ):
-        yield _on(client, hours, ended)
+        yield _on(client, hours, ends)
 
 
-def _on(client: Any, hours: list[Hour], ended: float) -> Ask:
+def _on(client: Any, hours: list[Hour], ends: Iterator[float]) -> Ask:
     from distributed import wait
 
     # A task that returns its argument, not scattered data: dask can make it again where a worker is lost.
     held = [client.submit(_held, hour, pure=False) for hour in hours]
-
-    ends = chain([math.inf], repeat(ended))
 
     def ask(questions: list[Question]) -> list[Answer | None]:
         end = next(ends)
