@@ -5,6 +5,7 @@ scipy's ``linprog`` is HiGHS underneath, reached by other code with another stat
 """
 
 import math
+from functools import cache
 
 import numpy as np
 from scipy.optimize import linprog
@@ -92,6 +93,8 @@ class FollowerRestated:
         position = (np.array([at for at, *_ in blocks]), np.arange(len(blocks)))
         self.at = csr_array((np.ones(len(blocks)), position), shape=(n, len(blocks)))
         self.ref = row[net.ref_bus]
+        # The same for every hour, whatever its load.
+        self.limits, self.balance = cache(self._limits), cache(self._balance)
 
     def _limits(self, hours: int) -> tuple[csr_array, Array]:
         """Rows ``G (pg, theta) <= h`` of some hours in a row: line ratings and ramps."""
@@ -113,6 +116,14 @@ class FollowerRestated:
             first = last
         return csr_array(vstack(rows)), np.concatenate(limits)
 
+    def _balance(self, hours: int, moving: bool) -> csr_array:
+        """Rows of (pg, theta) of some hours in a row, of (shed, spill) and, if ``moving``, of moved load."""
+        n = self.flow.shape[1]
+        own = block_diag([hstack([self.at, -self.outflow])] * hours)
+        slack = block_diag([hstack([identity(n), -identity(n)])] * hours)
+        moves = [-identity(n * hours)] if moving else []
+        return csr_array(hstack([own, slack, *moves]))
+
     def _box(self) -> list[tuple[float | None, float | None]]:
         """Bounds of one hour's (pg, theta); the reference angle is zero."""
         box: list[tuple[float | None, float | None]] = [(0.0, width) for width in self.block_width]
@@ -127,12 +138,9 @@ class FollowerRestated:
         would pay at these prices is taken off.
         """
         net, hours, n = self.net, load.shape[1], self.flow.shape[1]
-        G, h = self._limits(hours)
-        balance = block_diag([hstack([self.at, -self.outflow])] * hours)
-        slack = block_diag([hstack([identity(n), -identity(n)])] * hours)
-        rows, moves = hstack([balance, slack]), np.zeros(0)
-        if prices is not None:
-            rows, moves = hstack([rows, -identity(n * hours)]), -prices.T.ravel()
+        G, h = self.limits(hours)
+        rows = self.balance(hours, prices is not None)
+        moves = np.zeros(0) if prices is None else -prices.T.ravel()
         G = csr_array((G.data, G.indices, G.indptr), shape=(G.shape[0], rows.shape[1]))
         cost = np.concatenate([self.block_cost, np.zeros(n)])
         penalty = np.repeat([net.voll_per_mwh, net.spill_per_mwh], n)
@@ -140,7 +148,7 @@ class FollowerRestated:
             np.concatenate([np.tile(cost, hours), np.tile(penalty, hours), moves]),
             G,
             h,
-            csr_array(rows),
+            rows,
             load.T.ravel(),
             bounds=self._box() * hours
             + [(0.0, None)] * (2 * n * hours)
@@ -156,7 +164,7 @@ class FollowerRestated:
         slack = 1e-7 * net.voll_per_mwh
         if prices.min() < -net.spill_per_mwh - slack or prices.max() > net.voll_per_mwh + slack:
             return -math.inf
-        G, h = self._limits(load.shape[1])
+        G, h = self.limits(load.shape[1])
         cost = np.concatenate(
             [np.concatenate([self.block_cost - self.at.T @ p, self.outflow.T @ p]) for p in prices.T]
         )

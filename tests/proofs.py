@@ -28,9 +28,9 @@ def unproven(problem: Problem, program: Program) -> Outcome:
     return replace(first, parts=tuple(replace(part, bound=-math.inf) for part in first.parts))
 
 
-def apart(problem: Problem, program: Program, whole: bool = True) -> HourlySearch:
-    """A search with the hours apart, asked in this process; ``whole``: whether points come from elsewhere."""
-    search = HourlySearch(problem, program, lambda told: None, whole)
+def apart(problem: Problem, program: Program) -> HourlySearch:
+    """A search with the hours apart, asked in this process."""
+    search = HourlySearch(problem, program, lambda told: None)
     search.ask = lambda questions: [search.programs[question.hour].ask(question) for question in questions]
     return search
 

@@ -136,7 +136,7 @@ def test_the_default_method_decomposes_where_there_are_many_adns(monkeypatch):
 
 def test_a_beginning_without_a_sound_answer_is_no_beginning(monkeypatch):
     problem, program = compiled(TOYS["two"])
-    search = apart(problem, program, whole=False)
+    search = apart(problem, program)
     assert search.idle().parts == () and program.violation(search.idle().x) < SOUND
     search.point = lambda x: None
     assert search.idle() is None
@@ -226,7 +226,7 @@ def test_one_way_keeps_what_is_stored(search):
 
 def test_a_schedule_that_is_cheap_enough_is_kept():
     problem, program = compiled(TOYS["congested"])
-    search = apart(problem, program, whole=False)
+    search = apart(problem, program)
     points, prices, leaves = search.points, native_prices(search), everywhere(search)
     start = np.zeros(points.flows.shape)
     cost = points._look(start, prices).values.sum()
@@ -275,7 +275,7 @@ def test_the_schedule_wished_for_is_one_that_levels_allow(search, seed):
 def test_loads_lie_in_the_leaves_that_are_asked_for():
     """Every hour's load a little lower or higher than it would be, as far as batteries can move it."""
     problem, program = compiled(TOYS["congested"])
-    search = apart(problem, program, whole=False)
+    search = apart(problem, program)
     points, prices = search.points, native_prices(search)
     schedule, found = points.near(
         everywhere(search), prices, np.zeros(points.flows.shape), -math.inf, 1e-4, math.inf
@@ -299,7 +299,7 @@ def test_loads_lie_in_the_leaves_that_are_asked_for():
 def test_the_slopes_are_what_another_unit_costs():
     """One-sided differences of the hours' convex costs are no less than the tangents."""
     problem, program = compiled(TOYS["congested"])
-    search = apart(problem, program, whole=False)
+    search = apart(problem, program)
     points, prices = search.points, native_prices(search)
     start = np.full(points.flows.shape, 0.0)
     start[0, :, 0], start[1, :, 1] = 0.01, 0.01 * 0.95**2
@@ -319,7 +319,7 @@ def test_the_slopes_are_what_another_unit_costs():
 
 def test_no_point_without_the_hours_answers():
     problem, program = compiled(TOYS["congested"])
-    search = apart(problem, program, whole=False)
+    search = apart(problem, program)
     points, prices = search.points, native_prices(search)
     start, right = np.zeros(points.flows.shape), search.ask
     leaves = everywhere(search)
@@ -350,7 +350,7 @@ def test_no_point_without_the_hours_answers():
 
 def test_binaries_in_conflict_are_settled_in_their_hour_alone(monkeypatch):
     problem, program = compiled(TOYS["congested"])
-    search = apart(problem, program, whole=False)
+    search = apart(problem, program)
     points, prices, asked = search.points, native_prices(search), []
     column = int(np.flatnonzero(program.integer & (points.hour_of == 1))[0])
     rounded_by_direction, right = hour_points.round_by_direction, search.ask
@@ -385,7 +385,7 @@ def test_binaries_in_conflict_are_settled_in_their_hour_alone(monkeypatch):
 def test_every_answer_is_a_tangent_to_what_the_hour_costs(name):
     """Whatever its schedule, and within its leaf where it was asked for one."""
     problem, program = compiled(TOYS[name])
-    search = apart(problem, program, whole=False)
+    search = apart(problem, program)
     points, told, learn = search.points, [], search.points.learn
     points.learn = lambda question, answer: (told.append(question), learn(question, answer))[1]
     search.solve(search.idle(), 1e-3, time.monotonic() + 60.0)
@@ -442,7 +442,7 @@ def assert_same(here, there):
 def test_a_cluster_answers_as_this_process_does_and_outlives_a_lost_worker(cluster, monkeypatch):
     monkeypatch.setattr(workers, "FEW", 2)
     problem, program = compiled(TOYS["tight"])
-    search = apart(problem, program, whole=False)
+    search = apart(problem, program)
     search.solve(unproven(problem, program), 1e-3, time.monotonic() + 60.0)
     questions = questions_of(search)
     cluster(Cluster(n_workers=0))
@@ -470,7 +470,7 @@ def test_what_is_not_answered_in_time_has_no_answer(cluster, monkeypatch, n_work
     monkeypatch.setattr(workers, "FEW", 2)
     cluster(Cluster(n_workers=n_workers))
     problem, program = compiled(TOYS["two"])
-    search = apart(problem, program, whole=False)
+    search = apart(problem, program)
     questions = questions_of(search)
     with workers.asking(search.programs, 2, silent, time.monotonic()) as ask:
         # But for the first questions, which are the beginning.

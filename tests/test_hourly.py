@@ -454,13 +454,13 @@ def test_an_hour_that_cannot_be_solved_gives_no_cut(monkeypatch):
 def test_questions_not_put_would_hardly_have_been_missed(monkeypatch):
     """Put all the same: what joins two answers is no less than the hour's cost between them."""
     problem, program = compiled(instance(2, 0, hours=24))
-    search, told = apart(problem, program, whole=False), []
+    search, told = apart(problem, program), []
     most_short = search._most_short
 
     def asked_too(node, use):
         most = most_short(node, use)
         if math.isfinite(most):
-            answer = search.ask([search._question(node, use)])[0]
+            answer = search.ask([search._question(use, search._paid(node, use))])[0]
             price = np.linalg.lstsq(node.directions[use.hour].T, use.leaf.region.lam, rcond=None)[0]
             assert answer.value - use.cost - price @ use.seen <= most + 1e-5 * abs(answer.value)
             told.append(most)
@@ -475,7 +475,7 @@ def test_questions_not_put_would_hardly_have_been_missed(monkeypatch):
 
 def test_the_cuts_that_held_the_last_point_are_enough_to_hold_it():
     problem, program = compiled(instance(2, 0, hours=6))
-    search = apart(problem, program, whole=False)
+    search = apart(problem, program)
     search.solve(search.idle(), 1e-3, math.inf)
     reference, n_cuts, bound = search.reference, search.n_cuts, search.bounds[-1]
     search._again(reference)
@@ -639,11 +639,10 @@ LOOKS = (0, 2, 3, 4, 7, 10, 14, 21, 30, 45)
 
 
 @pytest.mark.parametrize("looks", LOOKS)
-@pytest.mark.parametrize("whole", [True, False])
-def test_time_that_ends_at_once_or_between_rounds_leaves_a_point_and_a_bound(monkeypatch, looks, whole):
+def test_time_that_ends_at_once_or_between_rounds_leaves_a_point_and_a_bound(monkeypatch, looks):
     problem, program = compiled(TIGHT)
     first = welfare(problem, program, 1e-6, 60.0, lambda told: None)
-    search, asked = apart(problem, program, whole), []
+    search, asked = apart(problem, program), []
     put = search._put
     ended, seen = ending(monkeypatch, looks)
     # No cut is asked for after the time.

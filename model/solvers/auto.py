@@ -61,7 +61,7 @@ def solve(
     progress("price regions")
     point = Follower(problem, program).sound
     if by_hour.applies(problem):
-        search = HourlySearch(problem, program, progress, whole=True)
+        search = HourlySearch(problem, program, progress)
         with asking(search.programs, problem.instance.n_adns, progress, ended) as search.ask:
             found = search.solve(outcome, gap, ended)
         found = found.or_proof_of(outcome)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import clarabel
 import numpy as np
-from scipy.sparse import csc_array, csr_array, vstack
+from scipy.sparse import csc_array, csr_array, eye_array, vstack
 
 from model.program import Array, Program, cone_starts
 
@@ -79,39 +79,31 @@ def _attempt(
     kept = ~held | (value < program.row_lower[rows] - FIXED) | (value > program.row_upper[rows] + FIXED)
     rows = rows[kept]
     in_cone = np.logical_or.reduceat(_touched(program.cone_A, chosen), cone_starts(program.cone_dims))
-    cones = np.repeat(in_cone, program.cone_dims)
-    A = program.A[rows]
-    shift = A @ x
-    low, up = program.row_lower[rows] - shift, program.row_upper[rows] - shift
-    A = A[:, free]
+    cones = np.flatnonzero(np.repeat(in_cone, program.cone_dims))
+    low, up = program.row_lower[rows], program.row_upper[rows]
     equal = low == up
     above, below = np.isfinite(up) & ~equal, np.isfinite(low) & ~equal
-    bounds = _unit_rows(free)
-    at_most = program.enforced_upper[free]
-    at_least = program.enforced_lower[free]
-    stacked = vstack(
-        [
-            A[equal],
-            A[above],
-            -A[below],
-            bounds[at_most],
-            -bounds[at_least],
-            -program.cone_A[cones][:, free],
-        ],
-        format="csc",
-    )
-    rhs = np.concatenate(
-        [
-            up[equal],
-            up[above],
-            -low[below],
-            program.upper[free][at_most],
-            -program.lower[free][at_least],
-            (program.cone_b + program.cone_A @ x)[cones],
-        ]
-    )
+    at_most = np.flatnonzero(program.enforced_upper & free)
+    at_least = np.flatnonzero(program.enforced_lower & free)
+    # Clarabel's rows: side - M x in its cone. M takes from all rows, all boxes and all rows of cones.
+    m = len(program.row_lower)
+    parts = [
+        (1.0, rows[equal], up[equal]),
+        (1.0, rows[above], up[above]),
+        (-1.0, rows[below], low[below]),
+        (1.0, m + at_most, program.upper[at_most]),
+        (-1.0, m + at_least, program.lower[at_least]),
+        (-1.0, m + n + cones, -program.cone_b[cones]),
+    ]
+    sign = np.concatenate([np.full(len(taken), one) for one, taken, _ in parts])
+    stacked = vstack([program.A, eye_array(n), program.cone_A], format="csr")[
+        np.concatenate([taken for _, taken, _ in parts])
+    ]
+    stacked.data *= np.repeat(sign, np.diff(stacked.indptr))
+    rhs = sign * np.concatenate([side for *_, side in parts]) - stacked @ x
+    stacked = stacked[:, free].tocsc()
     n_equal = int(equal.sum())
-    n_linear = int(above.sum() + below.sum() + at_most.sum() + at_least.sum())
+    n_linear = int(above.sum() + below.sum()) + len(at_most) + len(at_least)
     kinds = [clarabel.ZeroConeT(n_equal), clarabel.NonnegativeConeT(n_linear)]
     kinds += [clarabel.SecondOrderConeT(int(dim)) for dim in program.cone_dims[in_cone]]
 
@@ -145,8 +137,3 @@ def _attempt(
 def _touched(matrix: csr_array, chosen: Array) -> Array:
     """Rows with an entry in a chosen column; empty rows belong to nobody."""
     return np.asarray(abs(matrix) @ chosen.astype(float)).ravel() > 0
-
-
-def _unit_rows(mask: Array) -> csr_array:
-    n = int(mask.sum())
-    return csc_array((np.ones(n), (np.arange(n), np.arange(n))), shape=(n, n)).tocsr()

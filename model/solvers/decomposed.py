@@ -36,7 +36,7 @@ def solve(
         from model.solvers import auto  # which needs this module
 
         return auto.solve(problem, program, gap, time_limit_s, progress)
-    search = HourlySearch(problem, program, progress, whole=False)
+    search = HourlySearch(problem, program, progress)
     with asking(search.programs, problem.instance.n_adns, progress, ended) as search.ask:
         progress("hours apart")
         first = search.idle()

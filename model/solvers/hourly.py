@@ -5,8 +5,7 @@ leaves, and in each of them the load, the batteries' aggregated net inflow, and 
 proposals go to the hours: each is one conic program of all ADNs in that hour, with the leaf's prices and
 limits, and answers with a cut. As only sums over the hours are relaxed, the master's bound is nearly that
 of the best choice of leaves (Shapley and Folkman; Bertsekas 1982), and hardly anything is left to branch.
-The chosen leaves' point comes from the conic relaxation with every load in its leaf, whose duals price
-the batteries anew.
+The chosen leaves' point comes from the hours too (``hour_points``), whose tangents price the batteries anew.
 """
 
 import time
@@ -28,7 +27,7 @@ from model.solvers.hour_points import Points
 from model.solvers.hour_program import Answer, Question, hours_of
 from model.solvers.linear import linear_solver, run
 from model.solvers.price_regions import SHARE, Allowed, Fixed, Known, Search, State
-from model.solvers.relaxation import RelaxationResult, solve_relaxation
+from model.solvers.relaxation import RelaxationResult
 from model.solvers.workers import Ask
 
 # The first questions to every hour: multiples of its price. A cut holds the load in place only between the
@@ -70,8 +69,7 @@ class Use:
 class HourlySearch(Search):
     """The search over price regions with the master program in place of the relaxation.
 
-    ``programs``: of the hours; ``ask``, to be set, puts questions to them, here or elsewhere. ``whole``:
-    points come from the relaxation of all hours and ADNs together, else from the hours too.
+    ``programs``: of the hours; ``ask``, to be set, puts questions to them, here or elsewhere.
     """
 
     rounds = ROUNDS
@@ -79,8 +77,8 @@ class HourlySearch(Search):
     explored_from = EXPLORED
     ask: Ask
 
-    def __init__(self, problem: Problem, program: Program, progress: Callable[[str], None], whole: bool):
-        self.problem, self.whole = problem, whole
+    def __init__(self, problem: Problem, program: Program, progress: Callable[[str], None]):
+        self.problem = problem
         self.follower = Follower(problem, program)
         self.point = self.follower.sound
         self.prepare(problem, program, progress)
@@ -297,17 +295,17 @@ class HourlySearch(Search):
             if use.share * self._most_short(node, use) > each:
                 asked.append(use)
         first = len(self.questions)
-        self._ask(node, asked)
+        self._ask(asked, [self._paid(node, use) for use in asked])
         self.tight = [*{id(question): question for question in held + self.questions[first:]}.values()]
         stuck = len(self.bounds) > STUCK and self.bounds[-1] - self.bounds[-1 - STUCK] < enough
         due = time.monotonic() >= self.due
         return (fresh or self._missed(node, asked) > enough) and not stuck and not due
 
-    def _ask(self, node: Hull, uses: list[Use]) -> list[Answer | None]:
-        """Ask the hours what is used of their leaves, while there is time."""
+    def _ask(self, uses: list[Use], prices: list[Array]) -> list[Answer | None]:
+        """Ask the hours at prices of their loads what is used of their leaves, while there is time."""
         if not uses or time.monotonic() >= self.ended:
             return [None for _ in uses]
-        questions = [self._question(node, use) for use in uses]
+        questions = [self._question(use, lam) for use, lam in zip(uses, prices, strict=True)]
         answers = self._put(questions)
         for use, question, answer in zip(uses, questions, answers, strict=True):
             if answer is not None:
@@ -338,19 +336,19 @@ class HourlySearch(Search):
         price = np.linalg.lstsq(node.directions[use.hour].T, use.leaf.region.lam, rcond=None)[0]
         return float(np.interp(use.inflow, *np.array(told).T) - use.cost - price @ use.seen)
 
-    def _question(self, node: Hull, use: Use) -> Question:
+    def _question(self, use: Use, lam: Array) -> Question:
         """What the hour does in a leaf with the batteries' inflow in sum."""
-        lam = self._paid(use.hour, use.leaf, use.seen, node.directions[use.hour])
         return Question(use.hour, self.reference[:, use.hour], float(use.inflow), lam, use.leaf.G, use.leaf.h)
 
-    def _paid(self, t: int, leaf: Leaf, seen: Array, directions: Array) -> Array:
+    def _paid(self, node: Hull, use: Use) -> Array:
         """What a leaf's load pays at the margin: its prices, or those of the plane that binds where it is not
         explored.
         """
+        t, region = use.hour, use.leaf.region
         known = [other.region for other in self.trees[t] if other.region is not None]
-        if leaf.region is not None or not known:
-            return np.zeros(len(self.hours[t].box)) if leaf.region is None else leaf.region.lam
-        load = np.linalg.lstsq(directions, seen, rcond=None)[0]
+        if region is not None or not known:
+            return np.zeros(len(self.hours[t].box)) if region is None else region.lam
+        load = np.linalg.lstsq(node.directions[t], use.seen, rcond=None)[0]
         return max(known, key=lambda region: float(region.lam @ load) + region.value).lam
 
     def _conflict(self, x: Array) -> int | None:
@@ -363,44 +361,33 @@ class HourlySearch(Search):
         """The point of the best choice of one explored leaf an hour."""
         self.due = np.inf
         enough = self.fine * self.gap * max(abs(self.best.value), 1.0)
-        for _ in range(1 if self.whole else PICKS):
+        for _ in range(PICKS):
             found = None if time.monotonic() >= ended else self._picked(node, chosen, ended)
             if found is None:
                 return None
             picked, x = found
             leaves = [picked[t][0] for t in sorted(picked)]
-            if self.whole:
-                break
             at = [[other is leaf for other in chosen[t]].index(True) for t, leaf in enumerate(leaves)]
             uses = [
                 Use(t, leaf, 1.0, x[node.loads[t][n]], *x[node.joined[t][n]])
                 for t, (leaf, n) in enumerate(zip(leaves, at, strict=True))
             ]
             asked = [use for use in uses if self._most_short(node, use) > enough / len(uses)]
-            self._ask(node, asked)
+            self._ask(asked, [self._paid(node, use) for use in asked])
             if self._missed(node, asked) <= enough:
                 break
             node = hull(self.relaxed, self.node_hours, chosen, known)
         prices = [self._price(t, leaf) for t, leaf in enumerate(leaves)]
-        if self.whole:
-            pure = hull(self.program.relaxed(), self.hours, picked, known)
-            result = solve_relaxation(pure.program, max(ended - time.monotonic(), 0.1))
-            if result.status != "solved":
-                return None
-            self.found_prices = self._prices(result.row_duals[self.blocks.dynamics_before])
-            self.schedule = result.x[self.points.flows]
-        else:
-            told = self.points.known
-            unknown = [use for use in uses if not told(use.hour, use.leaf, prices[use.hour])]
-            if None in self._ask(node, unknown):
-                return None
-            wished = self.points.wished(leaves, prices)
-            self.schedule = self.schedule if wished is None else wished
+        told = self.points.known
+        unknown = [use for use in uses if not told(use.hour, use.leaf, prices[use.hour])]
+        if None in self._ask(unknown, [prices[use.hour] for use in unknown]):
+            return None
+        wished = self.points.wished(leaves, prices)
+        self.schedule = self.schedule if wished is None else wished
         bound = max(self.bounds)
         enough = bound + self._margin(bound, self.gap)
         self.schedule, point = self.points.near(leaves, prices, self.schedule, enough, self.gap, ended)
-        if not self.whole:
-            self.found_prices = self._steady()
+        self.found_prices = self._steady()
         return self._keep(None if point is None else self.point(point))
 
     def _price(self, t: int, leaf: Leaf) -> Array:
