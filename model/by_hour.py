@@ -25,10 +25,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.sparse import block_array, csr_array, eye_array
 
-from model.hour_blocks import Blocks, block_owner, pattern, with_totals
+from model.hour_blocks import Blocks, pattern, row_owners, with_totals
 from model.price_hull import HourCuts, HourLoads
 from model.problem import Problem
-from model.program import Array, Program, cone_starts
+from model.program import Array, Program
 
 FOLLOWER = ("follower.", "complementarity.")
 
@@ -229,10 +229,7 @@ def blocks_by_hour(
         variables=[],
     )
     of_column = np.concatenate([hour[own], np.tile(np.arange(T), K), np.full(first[5] - first[2], -1)])
-    of_row = block_owner(pattern(matrix), of_column)
-    of_cone_row = block_owner(pattern(made.cone_A), of_column)
-    if len(made.cone_dims):
-        of_cone_row = np.repeat(np.maximum.reduceat(of_cone_row, cone_starts(made.cone_dims)), made.cone_dims)
+    of_row, of_cone_row = row_owners(made, of_column)
     dynamics = np.empty(K * T, dtype=int)
     dynamics[at] = dynamic
     return HourBlocks(

@@ -295,6 +295,15 @@ def block_owner(pattern: csr_array, of_column: Array) -> Array:
     return most
 
 
+def row_owners(program: Program, of_column: Array) -> tuple[Array, Array]:
+    """The block of every row and of every cone row of a program whose columns have these."""
+    of_cone_row = block_owner(pattern(program.cone_A), of_column)
+    if len(program.cone_dims):
+        of_cone = np.maximum.reduceat(of_cone_row, cone_starts(program.cone_dims))
+        of_cone_row = np.repeat(of_cone, program.cone_dims)
+    return block_owner(pattern(program.A), of_column), of_cone_row
+
+
 def _grouped(label: Array, n: int) -> list[Array]:
     """The positions of each label 0..n-1, in order."""
     order = np.argsort(label, kind="stable")

@@ -76,8 +76,10 @@ class Points:
             [stored_levels(program, blocks.hours, kind) for kind in ("charge", "discharge")]
         )
         self.charging = stored_levels(program, blocks.hours, "charging")
-        # What another unit stored would save, of every battery, by the last proposal: (K, T), $ per p.u. h.
-        self.worth: Array = np.zeros(self.levels.shape)
+        # What the hours answered to the latest point, and what more load costs at the hosts, in $ per p.u.,
+        # for keeping to its leaf: of every hour, by the last proposal.
+        self.answers: list[Answer] = []
+        self.pressed: list[Array] = []
         # Of every hour, by prices and limits of the loads.
         self.tangents: list[dict[bytes, list[Tangent]]] = [{} for _ in range(blocks.hours)]
         self.hour_of, self.number = np.full(len(program.c), -1), np.full(len(program.c), -1)
@@ -116,8 +118,7 @@ class Points:
         seen = self._look(np.zeros(self.flows.shape), prices)
         if seen is None:
             return None
-        anywhere = Leaf(np.zeros((0, len(prices[0]))), np.zeros(0))
-        self._proposal(prices, seen.schedule, seen.loads, 1.0, [anywhere] * len(prices))
+        self.answers, self.pressed = seen.answers, [np.zeros(len(price)) for price in prices]
         found = self._whole(seen, prices, self._nothing_fixed())
         return None if found is None else self._joined(found)
 
@@ -194,9 +195,9 @@ class Points:
                 best = now
             else:
                 reach *= 0.5
-        # What storage is worth is told by the tangents alone; limits of reach would take part of it.
+        # What leaves cost is told by the tangents alone; limits of reach would take part of it.
         self._proposal(prices, best.schedule, best.loads, np.inf, leaves)
-        worth = self.worth
+        self.answers, pressed = best.answers, self.pressed
         # Into the leaves with binaries whole, by steps no longer than that takes: a longer one would leave
         # them again.
         power = float(self.program.upper[self.flows[0]].sum(axis=0).max(initial=0.0))
@@ -214,7 +215,7 @@ class Points:
             now = None if now is None else self._whole(now, prices, fixed)
             if now is None:
                 break
-        self.worth = worth
+        self.pressed = pressed
         return best.schedule, self._joined(best)
 
     def _outside(self, seen: Seen, leaves: list[Leaf]) -> float:
@@ -314,7 +315,10 @@ class Points:
         if found.x is None:
             return None, -np.inf
         if found.row_duals is not None:
-            self.worth = found.row_duals[:n].reshape(K, T)
+            self.pressed = [np.zeros(len(price)) for price in prices]
+            edges = [(t, g) for t, leaf in enumerate(leaves) for g in leaf.G]
+            for (t, g), dual in zip(edges, found.row_duals[len(found.row_duals) - m :], strict=True):
+                self.pressed[t] -= dual * g
         proposal = self.one_way(found.x[: 2 * n].reshape(near.shape))
         return proposal, float(found.x[3 * n : 3 * n + T].sum())
 

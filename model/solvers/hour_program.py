@@ -34,6 +34,11 @@ class Question:
     h: Array
     fixed: dict[int, float] | None = None
 
+    @property
+    def program(self) -> int:
+        """The number of the program that is asked."""
+        return self.hour
+
 
 @dataclass(frozen=True)
 class Answer:

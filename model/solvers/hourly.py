@@ -5,7 +5,8 @@ leaves, and in each of them the load, the batteries' aggregated net inflow, and 
 proposals go to the hours: each is one conic program of all ADNs in that hour, with the leaf's prices and
 limits, and answers with a cut. As only sums over the hours are relaxed, the master's bound is nearly that
 of the best choice of leaves (Shapley and Folkman; Bertsekas 1982), and hardly anything is left to branch.
-The chosen leaves' point comes from the hours too (``hour_points``), whose tangents price the batteries anew.
+The chosen leaves' point comes from the hours too (``hour_points``); at its prices every ADN's day prices its
+batteries anew (``feeder_days``).
 """
 
 import time
@@ -22,6 +23,7 @@ from model.outcome import Bounded, Outcome
 from model.price_hull import Hull, Leaf, chebyshev, hull, whole
 from model.problem import Problem
 from model.program import Array, Program
+from model.solvers.feeder_days import Days
 from model.solvers.follower import Follower
 from model.solvers.hour_points import Points
 from model.solvers.hour_program import Answer, Question, hours_of
@@ -69,7 +71,8 @@ class Use:
 class HourlySearch(Search):
     """The search over price regions with the master program in place of the relaxation.
 
-    ``programs``: of the hours; ``ask``, to be set, puts questions to them, here or elsewhere.
+    ``programs``: of the hours and of the ADNs' days; ``ask``, to be set, puts questions to them, here or
+    elsewhere.
     """
 
     rounds = ROUNDS
@@ -87,13 +90,15 @@ class HourlySearch(Search):
         self.fine = FINE[0]
         nothing = np.zeros(stored_levels(program, problem.instance.hours).shape)
         self.refer(nothing)
-        self.programs = hours_of(self.blocks)
+        hours = hours_of(self.blocks)
+        self.days = Days(program, self.blocks, len(hours))
+        self.programs = [*hours, *self.days.programs]
         self.points = Points(problem, program, self.blocks, lambda questions: self.ask(questions))
         self.schedule = np.zeros(self.points.flows.shape)
 
     def refer(self, reference: Array) -> None:
         """Take new reference prices of the batteries; cuts begin anew."""
-        self.reference = self.found_prices = reference
+        self.reference = reference
         self.blocks = blocks_by_hour(self.problem, self.program, reference, self.hours)
         self.relaxed = self.blocks.relaxation
         self.of_cut: list[int] = []
@@ -112,7 +117,7 @@ class HourlySearch(Search):
             duals = self.markets[t].solve(np.zeros(len(hour.box)))[2]
             prices.append(duals[self.markets[t].host_rows])
         x = self.points.idle(prices)
-        self.refer(self._steady())
+        self.refer(self._worth())
         found = None if x is None else self.point(x)
         return (
             None if found is None else Outcome("solved", x=found, message="Clarabel and HiGHS, hour by hour")
@@ -128,12 +133,13 @@ class HourlySearch(Search):
         unit = ROUNDED * max(float(np.abs(worth).mean()), 1.0)
         return unit * np.round((worth - worth.mean(axis=0)) / unit)
 
-    def _steady(self) -> Array:
-        """What storage is worth by the tangents: they tell that over the day, but hardly by the hour."""
-        if not len(self.points.worth):
-            return self.points.worth
-        worth = self.points.worth - self.points.worth.mean(axis=0)
-        return self._prices(np.repeat(np.median(worth, axis=1, keepdims=True), worth.shape[1], axis=1))
+    def _worth(self) -> Array:
+        """What stored energy is worth by the ADNs' own days at the latest point's prices, (K, T)."""
+        if not self.points.answers:  # no point yet
+            return self.reference
+        told = self.ask(self.days.questions(self.points.answers, self.points.pressed))
+        worth = self.days.worth(told)
+        return self.reference if worth is None else self._prices(worth)
 
     def _renew(self) -> None:
         """The nodes' hours with all cuts so far."""
@@ -172,14 +178,10 @@ class HourlySearch(Search):
             latest = replace(self.first, x=self.best.x, trees=trees, cuts=self.cuts, nodes=self.nodes)
             outcome = latest.or_proof_of(outcome)
             self.progress(f"reference {number}: bound {root.bound:.2f}, best {self.best.value:.2f}")
-            worth = self.found_prices
+            enough = self._within(root.bound, gap) or time.monotonic() >= ended or number == REFERENCES - 1
+            worth = self.reference if enough else self._worth()
             changed = np.abs(worth - self.reference).max(initial=0.0)
-            if (
-                self._within(root.bound, gap)
-                or time.monotonic() >= ended
-                or number == REFERENCES - 1
-                or changed <= SAME * max(float(np.abs(worth).max(initial=0.0)), 1.0)
-            ):
+            if changed <= SAME * max(float(np.abs(worth).max(initial=0.0)), 1.0):
                 return replace(self.run(gap, ended), cuts=self.cuts).or_proof_of(outcome)
             self._again(worth)
         return replace(outcome, status="time_limit" if time.monotonic() >= ended else outcome.status)
@@ -387,7 +389,6 @@ class HourlySearch(Search):
         bound = max(self.bounds)
         enough = bound + self._margin(bound, self.gap)
         self.schedule, point = self.points.near(leaves, prices, self.schedule, enough, self.gap, ended)
-        self.found_prices = self._steady()
         return self._keep(None if point is None else self.point(point))
 
     def _price(self, t: int, leaf: Leaf) -> Array:

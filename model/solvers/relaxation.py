@@ -66,8 +66,8 @@ def follow_ray(
     return -math.inf, (result.row_duals, result.cone_duals)
 
 
-def conic_columns(program: Program) -> Array:
-    """True for the columns whose connected component has a cone."""
+def components(program: Program) -> tuple[Array, Array]:
+    """The connected component of every column, and of every row and then cone."""
     n = len(program.c)
     # A cone ties its variables together: one node a row of A and one a cone.
     owner = np.repeat(np.arange(len(program.cone_dims)), program.cone_dims)
@@ -76,8 +76,13 @@ def conic_columns(program: Program) -> Array:
     size = n + touches.shape[0]
     graph = csr_array((np.ones(touches.nnz), (touches.col, n + touches.row)), shape=(size, size))
     _, label = connected_components(graph, directed=False)
-    with_cone = np.unique(label[n + len(program.row_lower) :])
-    return np.isin(label[:n], with_cone)
+    return label[:n], label[n:]
+
+
+def conic_columns(program: Program) -> Array:
+    """True for the columns whose connected component has a cone."""
+    of_column, of_row = components(program)
+    return np.isin(of_column, np.unique(of_row[len(program.row_lower) :]))
 
 
 def _solve_linear_part(program: Program, chosen: Array, time_limit_s: float) -> RelaxationResult:

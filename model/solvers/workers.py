@@ -1,8 +1,8 @@
-"""Where the hours are solved: in this process, or on the workers of a dask cluster.
+"""Where hours and days are solved: in this process, or on the workers of a dask cluster.
 
-Every hour's program goes to the cluster once and stays there; questions and answers are what travels. When
-a worker is lost, dask gives its hours to another one and repeats what was not finished: an answer depends on
-nothing but its question.
+Every program goes to the cluster once and stays there; questions and answers are what travels. When a
+worker is lost, dask gives its programs to another one and repeats what was not finished: an answer depends
+on nothing but its question.
 """
 
 import math
@@ -15,12 +15,12 @@ from itertools import chain, repeat
 from typing import Any
 
 from model.data import InputError
-from model.solvers.hour_program import Answer, Hour, Question
 
 # With fewer ADNs than this the hours are solved before a cluster would have started.
 FEW = 12
 
-Ask = Callable[[list[Question]], list[Answer | None]]
+# Questions of any kind, each to the program whose number is its ``program``.
+Ask = Callable[[list[Any]], list[Any]]
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,9 @@ def choose(cluster: Cluster) -> None:
 
 @contextmanager
 def asking(
-    hours: list[Hour], n_adns: int, progress: Callable[[str], None], ended: float = math.inf
+    programs: list[Any], n_adns: int, progress: Callable[[str], None], ended: float = math.inf
 ) -> Iterator[Ask]:
-    """A way to put questions to the hours, answered in their order, for as long as the context lasts.
+    """A way to put questions to programs, answered in their order, for as long as the context lasts.
 
     What is not answered at ``ended``, a time of ``time.monotonic``, has no answer: with many ADNs one round
     of questions may take minutes. The first round is answered whatever the time: it makes the first point.
@@ -58,9 +58,9 @@ def asking(
     n_workers = _chosen.n_workers if _chosen.n_workers is not None else len(os.sched_getaffinity(0))
     if _chosen.scheduler is None and (n_workers < 2 or n_adns < FEW):
 
-        def ask(questions: list[Question]) -> list[Answer | None]:
+        def ask(questions: list[Any]) -> list[Any]:
             end = next(ends)
-            return [hours[q.hour].ask(q) if time.monotonic() < end else None for q in questions]
+            return [programs[q.program].ask(q) if time.monotonic() < end else None for q in questions]
 
         yield ask
         return
@@ -75,7 +75,7 @@ def asking(
                 "scheduler", _chosen.scheduler, "the address of a running dask scheduler"
             ) from error
         with client:
-            yield _on(client, hours, ends)
+            yield _on(client, programs, ends)
         return
     progress(f"starting {n_workers} workers")
     with (
@@ -84,18 +84,18 @@ def asking(
         ) as cluster,
         Client(cluster) as client,
     ):
-        yield _on(client, hours, ends)
+        yield _on(client, programs, ends)
 
 
-def _on(client: Any, hours: list[Hour], ends: Iterator[float]) -> Ask:
+def _on(client: Any, programs: list[Any], ends: Iterator[float]) -> Ask:
     from distributed import wait
 
     # A task that returns its argument, not scattered data: dask can make it again where a worker is lost.
-    held = [client.submit(_held, hour, pure=False) for hour in hours]
+    held = [client.submit(_held, program, pure=False) for program in programs]
 
-    def ask(questions: list[Question]) -> list[Answer | None]:
+    def ask(questions: list[Any]) -> list[Any]:
         end = next(ends)
-        futures = [client.submit(_answer, held[q.hour], q, pure=False) for q in questions]
+        futures = [client.submit(_answer, held[q.program], q, pure=False) for q in questions]
         with suppress(TimeoutError):
             wait(futures, timeout=None if end == math.inf else max(end - time.monotonic(), 0.0))
         late = [future for future in futures if not future.done()]
@@ -106,9 +106,9 @@ def _on(client: Any, hours: list[Hour], ends: Iterator[float]) -> Ask:
     return ask
 
 
-def _held(hour: Hour) -> Hour:
-    return hour
+def _held(program: Any) -> Any:
+    return program
 
 
-def _answer(hour: Hour, question: Question) -> Answer | None:
-    return hour.ask(question)
+def _answer(program: Any, question: Any) -> Any:
+    return program.ask(question)

@@ -1,0 +1,164 @@
+"""What stored energy is worth by the ADNs' own days: slopes, duality, and whose columns are whose."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from proofs import apart
+from scipy.sparse import block_array, csr_array, eye_array
+from test_decomposed import TOYS, compiled, native_prices
+
+from generators import instance
+from model.by_hour import stored_levels
+from model.price_hull import Leaf
+from model.solvers.conic import solve_conic
+from model.solvers.hour_program import Answer
+
+CASES = {name: TOYS[name] for name in ("two", "congested", "tight", "relay")} | {
+    "IEEE": instance(2, seed=1, hours=4)
+}
+
+
+@pytest.fixture(params=CASES)
+def search(request):
+    search = apart(*compiled(CASES[request.param]))
+    assert search.idle() is not None
+    return search
+
+
+def questions(search):
+    points = search.points
+    return search.days.questions(points.answers, points.pressed)
+
+
+def joined(search, prices):
+    """All ADNs and hours at prices of their load, batteries' levels and all: what the days take apart."""
+    blocks, (K, T) = search.blocks, search.blocks.batteries.shape
+    rows = np.flatnonzero(blocks.of_row >= 0)
+    p, m = blocks.program.part(np.arange(len(blocks.program.c)), rows), K * T
+    every = np.arange(m)
+    net = csr_array((-np.ones(m), (every, blocks.batteries.ravel())), shape=(m, len(p.c)))
+    before = np.roll(every.reshape(K, T), 1, axis=1).ravel()
+    rise = eye_array(m) - csr_array((np.ones(m), (every, before)), shape=(m, m))
+    levels = stored_levels(search.program, T).ravel()
+    cost = p.c.copy()
+    cost[blocks.batteries] = 0.0
+    cost[blocks.loads_at] = prices
+    on = np.ones(m, dtype=bool)
+    return rows, replace(
+        p,
+        c=np.append(cost, np.zeros(m)),
+        A=block_array([[p.A, None], [net, rise]], format="csr"),
+        row_lower=np.append(p.row_lower, np.zeros(m)),
+        row_upper=np.append(p.row_upper, np.zeros(m)),
+        lower=np.append(p.lower, search.program.lower[levels]),
+        upper=np.append(p.upper, search.program.upper[levels]),
+        integer=np.append(p.integer, ~on),
+        enforced_lower=np.append(p.enforced_lower, on),
+        enforced_upper=np.append(p.enforced_upper, on),
+        cone_A=block_array([[p.cone_A, csr_array((len(p.cone_b), m))]], format="csr"),
+    )
+
+
+def test_at_the_prices_of_all_days_together_each_day_costs_what_it_does_there(search):
+    """Strong duality: what joins the ADNs priced by its duals, their days add up to all of them together, and
+    stored energy is worth the same."""
+    days, blocks = search.days, search.blocks
+    rows, program = joined(search, native_prices(search))
+    together = solve_conic(program)
+    assert together.status == "solved"
+    y = np.zeros(len(blocks.program.row_lower))
+    y[rows] = together.row_duals[: len(rows)]
+    nothing = np.zeros(0)
+    answers = [Answer(nothing, nothing, 0.0, 0.0, y[own], nothing) for own in blocks.rows]
+    asked = days.questions(answers, [0.0 * price for price in native_prices(search)])
+    for question, columns in zip(asked, days.columns, strict=True):
+        day = search.programs[question.program]
+        own = solve_conic(replace(day.own, c=question.cost))
+        # No point of the day costs less than the joint one's: it is a best one at these prices.
+        cost = question.cost @ together.x[columns]
+        assert own.status == "solved" and question.cost @ own.x == pytest.approx(cost, rel=1e-5, abs=1e-5)
+    worth = days.worth(search.ask(asked))
+    own = together.row_duals[len(rows) :].reshape(worth.shape)
+    # Where a level is at a limit its price may be any of a range: the middle ones agree.
+    assert np.median(np.abs(worth - own)) < 1e-3 * np.abs(own).max()
+
+
+def test_worth_is_the_slope_of_the_days_cost(search):
+    """Of a convex cost: between what one unit less saves and what one more adds."""
+    for question in questions(search):
+        day = search.programs[question.program]
+        worth = day.ask(question)
+        program, step = replace(day.own, c=question.cost), 1e-4
+
+        def cost(row, change, program=program):
+            lower, upper = program.row_lower.copy(), program.row_upper.copy()
+            lower[row] += change
+            upper[row] += change
+            found = solve_conic(replace(program, row_lower=lower, row_upper=upper))
+            assert found.status == "solved"
+            return program.c @ found.x
+
+        for row, own in [*zip(day.dynamics, worth, strict=True)][:6]:
+            at, more, less = cost(row, 0.0), cost(row, step), cost(row, -step)
+            slack = 1e-3 * max(np.abs(worth).max(), 1.0)
+            assert (at - less) / step - slack <= own <= (more - at) / step + slack
+
+
+def test_a_day_is_one_adns_and_all_batteries_have_one(search):
+    days, blocks, program = search.days, search.blocks, search.program
+    owner = np.full(len(program.c), -1)
+    for name, where in program.columns.items():
+        if name.startswith("feeder["):
+            owner[where] = int(name[len("feeder[") : name.index("]")])
+    of_battery = owner[search.points.levels[:, 0]]
+    with_batteries = sorted(set(of_battery.tolist()))
+    assert len(days.programs) == len(with_batteries)
+    for d, columns, numbers in zip(with_batteries, days.columns, days.numbers, strict=True):
+        kept = blocks.kept[columns[columns < len(blocks.kept)]]
+        named = owner[kept[kept < len(owner)]]
+        assert set(named[named >= 0].tolist()) == {d}
+        k = np.unique(numbers // blocks.hours)
+        assert (of_battery[k] == d).all() and len(numbers) == (of_battery == d).sum() * blocks.hours
+    numbers = np.concatenate(days.numbers)
+    assert sorted(numbers.tolist()) == list(range(blocks.batteries.size))
+
+
+def test_what_a_leaf_costs_is_paid_by_the_load_at_its_host(search):
+    days, blocks, points = search.days, search.blocks, search.points
+    t, host = 1, blocks.loads_at.shape[1] - 1
+    pressed = [press.copy() for press in points.pressed]
+    pressed[t][host] += 5.0
+    for before, after, columns in zip(
+        questions(search), days.questions(points.answers, pressed), days.columns, strict=True
+    ):
+        row = np.zeros(columns.max() + 1 + len(blocks.of_column))
+        row[: len(blocks.of_column)] = blocks.program.A[[days.into[t, host]]].toarray().ravel()
+        np.testing.assert_allclose(after.cost - before.cost, 5.0 * row[columns], atol=1e-9)
+
+
+def test_leaves_that_hold_the_load_back_have_a_price():
+    """Every load a little lower than it would be costs more, and the price says how much."""
+    search = apart(*compiled(TOYS["tight"]))
+    search.idle()
+    points, prices = search.points, native_prices(search)
+    seen = points._look(np.zeros(points.flows.shape), prices)
+    edge = np.eye(len(prices[0]))
+    leaves = [Leaf(edge, load - 0.002) for load in seen.loads]
+    points.near(leaves, prices, np.zeros(points.flows.shape), -np.inf, 1e-4, np.inf)
+    assert all((press >= -1e-6).all() for press in points.pressed) and max(map(np.max, points.pressed)) > 1.0
+
+
+def test_without_answers_the_reference_stays(search):
+    own = search.ask
+    first = search.reference
+    search.ask = lambda told: [None if q.program >= len(search.hours) else own([q])[0] for q in told]
+    assert search._worth() is first
+    search.points.answers = []
+    assert search._worth() is first
+
+
+def test_an_adn_without_batteries_has_no_day():
+    search = apart(*compiled(TOYS["without batteries"]))
+    assert search.days.programs == [] and search.idle() is not None
+    assert search._worth().shape == (0, search.blocks.hours)
