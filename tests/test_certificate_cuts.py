@@ -68,7 +68,7 @@ TIGHT = toy(3, 3, load_mw=7.0, rate_mw=1.0)
 @pytest.fixture(scope="module")
 def apart():
     problem, program = compiled(TIGHT)
-    outcome = hourly_search(problem, program, 1e-4)
+    outcome = solve(problem, program, "decomposed", 1e-4, 60.0)
     found = certify(problem, program, outcome, 1e-4)
     assert found.status == "certified" and found.bound_by == "safe"
     assert any(len(leaves) > 1 for leaves in outcome.trees.values())
