@@ -171,7 +171,8 @@ class Points:
     ) -> tuple[Array, Array | None]:
         """A good schedule near another one, with every load in its leaf, and the point it gives, if any.
 
-        No better one is looked for than of cost ``enough`` ($), nor for a small part of ``gap``.
+        No better one is looked for than of cost ``enough`` ($), nor for a small part of ``gap``, nor after
+        ``ended``; whole binaries and loads in their leaves may take longer.
         """
         best = self._look(self.one_way(start), prices)
         if best is None:

@@ -48,7 +48,8 @@ ROUNDS = 40
 EXPLORED = 0.1
 # The best choice of leaves is asked about and picked anew until cuts hold it, so many times at most.
 PICKS = 6
-# A point is made at the latest when this part of the time has gone.
+# A point is begun at the latest when this part of the time has gone; choosing its leaves and improving it end
+# when this part of what is left then has.
 HALFWAY = 0.5
 # Seconds for the mixed-integer program that picks one leaf an hour.
 PICKING_S = 10.0
@@ -161,7 +162,7 @@ class HourlySearch(Search):
         assert first.x is not None
         self.gap, self.ended, self.first, self.nodes = gap, ended, first, 0
         # By then there is a point, even if cuts do not hold it yet.
-        self.due = time.monotonic() + HALFWAY * (ended - time.monotonic())
+        self.due = _halfway(ended)
         self.best = State(first.x, self.program.objective(first.x))
         if first.parts:
             self.refer(self._prices(first.parts[0].row_duals[self.blocks.dynamics_before]))
@@ -363,6 +364,8 @@ class HourlySearch(Search):
         """The point of the best choice of one explored leaf an hour."""
         self.due = np.inf
         enough = self.fine * self.gap * max(abs(self.best.value), 1.0)
+        # A better choice and a better schedule must leave time for whole binaries: else there is no point.
+        picking = _halfway(ended)
         for _ in range(PICKS):
             found = None if time.monotonic() >= ended else self._picked(node, chosen, ended)
             if found is None:
@@ -376,7 +379,7 @@ class HourlySearch(Search):
             ]
             asked = [use for use in uses if self._most_short(node, use) > enough / len(uses)]
             self._ask(asked, [self._paid(node, use) for use in asked])
-            if self._missed(node, asked) <= enough:
+            if self._missed(node, asked) <= enough or time.monotonic() >= picking:
                 break
             node = hull(self.relaxed, self.node_hours, chosen, known)
         prices = [self._price(t, leaf) for t, leaf in enumerate(leaves)]
@@ -388,7 +391,8 @@ class HourlySearch(Search):
         self.schedule = self.schedule if wished is None else wished
         bound = max(self.bounds)
         enough = bound + self._margin(bound, self.gap)
-        self.schedule, point = self.points.near(leaves, prices, self.schedule, enough, self.gap, ended)
+        improving = _halfway(ended)
+        self.schedule, point = self.points.near(leaves, prices, self.schedule, enough, self.gap, improving)
         return self._keep(None if point is None else self.point(point))
 
     def _price(self, t: int, leaf: Leaf) -> Array:
@@ -417,3 +421,9 @@ class HourlySearch(Search):
             if found.x is not None:
                 return self._largest(node, chosen, found.x), found.x
         return None
+
+
+def _halfway(ended: float) -> float:
+    """When HALFWAY of the time from now has gone."""
+    now = time.monotonic()
+    return now + HALFWAY * (ended - now)
