@@ -87,6 +87,14 @@ def stored_levels(program: Program, hours: int, kind: str = "energy") -> Array:
     return np.concatenate([np.zeros(0, dtype=int), *found]).reshape(-1, hours)
 
 
+def rise(n_batteries: int, hours: int) -> csr_array:
+    """By how much levels rise in their hour, of all levels (K, T) in a row; the day is a cycle."""
+    n = n_batteries * hours
+    back = np.roll(np.arange(n).reshape(n_batteries, hours), 1, axis=1)
+    before = csr_array((np.ones(n), (np.arange(n), back.ravel())), shape=(n, n))
+    return eye_array(n, format="csr") - before
+
+
 def applies(problem: Problem) -> bool:
     """True where there are several hours with prices of their own, joined by storage alone."""
     return problem.instance.hours > 1 and problem.prices_by_hour

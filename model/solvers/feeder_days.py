@@ -9,9 +9,9 @@ tangents of many hours' costs do not.
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.sparse import block_array, csr_array, eye_array
+from scipy.sparse import block_array, csr_array
 
-from model.by_hour import HourBlocks, stored_levels
+from model.by_hour import HourBlocks, rise, stored_levels
 from model.hour_blocks import Blocks, pattern, row_owners
 from model.program import Array, Program
 from model.solvers.conic import solve_conic
@@ -58,17 +58,13 @@ class Days:
         into = p.A[:, blocks.loads_at.ravel()].tocsc()
         self.into = into.indices.reshape(blocks.loads_at.shape)
         n, m = len(p.c), K * T
-        every = np.arange(m)
-        net = csr_array((-np.ones(m), (every, blocks.batteries.ravel())), shape=(m, n))
-        before = csr_array(
-            (np.ones(m), (every, np.roll(every.reshape(K, T), 1, axis=1).ravel())), shape=(m, m)
-        )
+        net = csr_array((-np.ones(m), (np.arange(m), blocks.batteries.ravel())), shape=(m, n))
         inner = np.flatnonzero(~self.links)
         levels, zero, on = stored_levels(program, T).ravel(), np.zeros(m), np.ones(m, dtype=bool)
         day = replace(
             p,
             c=np.append(p.c, zero),
-            A=block_array([[p.A[inner], None], [net, eye_array(m) - before]], format="csr"),
+            A=block_array([[p.A[inner], None], [net, rise(K, T)]], format="csr"),
             row_lower=np.append(p.row_lower[inner], zero),
             row_upper=np.append(p.row_upper[inner], zero),
             lower=np.append(p.lower, program.lower[levels]),

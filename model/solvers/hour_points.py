@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse import block_array, csr_array, eye_array
 
-from model.by_hour import HourBlocks, stored_levels
+from model.by_hour import HourBlocks, rise, stored_levels
 from model.hour_blocks import pattern
 from model.price_hull import Leaf
 from model.problem import Problem
@@ -159,13 +159,6 @@ class Points:
         tangent = Tangent(schedule, slopes, value, answer.load)
         self.tangents[t].setdefault(_key(question.lam, question.G, question.h), []).append(tangent)
 
-    def _rise(self) -> csr_array:
-        """By how much levels rise, of all levels; the day is a cycle."""
-        n = self.levels.size
-        back = np.roll(np.arange(n).reshape(self.levels.shape), 1, axis=1)
-        before = csr_array((np.ones(n), (np.arange(n), back.ravel())), shape=(n, n))
-        return eye_array(n, format="csr") - before
-
     def near(
         self, leaves: list[Leaf], prices: list[Array], start: Array, enough: float, gap: float, ended: float
     ) -> tuple[Array, Array | None]:
@@ -285,7 +278,7 @@ class Points:
         dear = 1e2 * max([1.0, *(float(np.abs(tangent.slopes).max(initial=0.0)) for _, tangent in told)])
         # Columns: charge and discharge, levels, the hours' costs, and by what leaves are missed.
         blocks = [
-            [-stores, self._rise(), None, csr_array((n, m))],
+            [-stores, rise(K, T), None, csr_array((n, m))],
             [either, None, None, None],
             [tangents, None, of_hour, None],
             [_rows(limits, 2 * n), None, None, -eye_array(m)],
