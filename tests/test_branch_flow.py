@@ -4,6 +4,8 @@ import pyomo.environ as pyo
 import pytest
 from uneven import HOURS, PARENT, box, branch, draw_point, surplus, uneven, values
 
+from model.branch_flow import losses
+from model.per_unit import feeder_data
 from model.schemes import build
 
 CASE = uneven()
@@ -108,6 +110,15 @@ def test_apparent_power_is_at_most_voltage_times_current(m, d):
         excess = P[j, t] ** 2 + Q[j, t] ** 2 - v[PARENT[d][j], t] * current[j, t]
         assert BASE**2 * surplus(b.current_cone[j, t]) == pytest.approx(excess, **CLOSE)
         assert not b.current_cone[j, t].equality
+
+
+@pytest.mark.parametrize("d", FEEDERS)
+def test_losses_are_resistance_times_squared_current_over_branches_and_hours(m, d):
+    feeder = CASE.feeders[d]
+    *_, current, _ = state(m, d)
+    lost = sum(branch(feeder, PARENT[d][j], j).br_r_ohm * current[j, t] for j, t in keys(d))
+    said = pyo.value(losses(m.feeder[d], feeder_data(feeder, BASE), range(HOURS)))
+    assert BASE * said == pytest.approx(lost, **CLOSE)
 
 
 @pytest.mark.parametrize("d", FEEDERS)
