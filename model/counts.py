@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import astuple, dataclass
 
 from model.data import Feeder, Instance, Transmission
+from model.per_unit import feeder_data
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ def predict(instance: Instance, mode: str) -> dict[str, int]:
     total = _follower(instance, mode)
     sellers, buyers = ({getattr(arc, end) for arc in instance.arcs} for end in ("seller", "buyer"))
     for d, feeder in enumerate(instance.feeders):
-        total += _feeder(feeder, instance.hours, mode, d in sellers, d in buyers)
+        total += _feeder(feeder, instance.base_mva, instance.hours, mode, d in sellers, d in buyers)
     for _ in instance.arcs:
         total += _arc(instance.hours)
     return total.to_dict()
@@ -46,7 +47,7 @@ def predict(instance: Instance, mode: str) -> dict[str, int]:
 def coefficients(instance: Instance, mode: str) -> dict[str, tuple[int, int, int]]:
     """For each count its (a, b, c); holds for every N where all ADNs are like the first."""
     a = _follower(instance, mode)
-    b = _feeder(instance.feeders[0], instance.hours, mode, sells=True, buys=True)
+    b = _feeder(instance.feeders[0], instance.base_mva, instance.hours, mode, sells=True, buys=True)
     parts = a.to_dict(), b.to_dict(), _arc(instance.hours).to_dict()
     return {name: (parts[0][name], parts[1][name], parts[2][name]) for name in parts[0]}
 
@@ -57,7 +58,7 @@ def _sum(hours: int, families: Iterable[tuple[int, int]]) -> tuple[int, int]:
     return hours * sum(rows for rows, _ in listed), hours * sum(entries for _, entries in listed)
 
 
-def _feeder(feeder: Feeder, T: int, mode: str, sells: bool, buys: bool) -> Sizes:
+def _feeder(feeder: Feeder, base_mva: float, T: int, mode: str, sells: bool, buys: bool) -> Sizes:
     parents = feeder.parents()
     n = len(parents)
     m = sum(i == feeder.root_bus for i, _ in parents.values())
@@ -80,6 +81,8 @@ def _feeder(feeder: Feeder, T: int, mode: str, sells: bool, buys: bool) -> Sizes
             (2, 4),  # import_limit, export_limit
             (sold + bought, Z + R),  # sold_across, bought_across
             (2, 2),  # trade_sale_limit, trade_purchase_limit
+            (int(Z > 0), Z + K + S if Z else 0),  # surplus_limit, but for its binary
+            (int(S > 0), Z + K + 2 * S if S else 0),  # surplus_limit_charging, but for its binary
             (1, 3),  # boundary_account
             (0, 1),  # P_boundary in nodal_balance
             (0, 4 * n - m),  # current_cone: P, Q, l and v_i but at the root
@@ -87,6 +90,10 @@ def _feeder(feeder: Feeder, T: int, mode: str, sells: bool, buys: bool) -> Sizes
             (0, int(mode == "strong_duality")),  # lam P_boundary
         ),
     )
+    # The binary stands in the last two where its coefficient, the ADN's surplus, is not zero.
+    data = feeder_data(feeder, base_mva)
+    most = sum(data.bess_power)
+    entries += sum(bool(Z and left) + bool(S and left != most) for left in data.surplus)
     return Sizes(
         n_vars=T * (4 * n + 2 * V + 4 * S + K + 2 * R + 4 * Z + 5),
         n_binaries=T * (S + Z + 2),

@@ -15,8 +15,8 @@ class FeederData:
 
     ``root_capacity`` bounds the power through the root's branches; ``output`` and
     ``intake`` bound what a load bus can ever give or take in an hour; ``boundary_box`` is the least and
-    most power that the root can take in each hour. Tuples of ``pd``, ``qd``, ``pv_available`` and
-    ``boundary_box`` are by hour; nothing else is.
+    most power that the root can take in each hour; ``surplus`` the sun's power less the load. Tuples of
+    ``pd``, ``qd``, ``pv_available``, ``surplus`` and ``boundary_box`` are by hour; nothing else is.
     """
 
     root: int
@@ -37,6 +37,7 @@ class FeederData:
     pv_at: dict[int, tuple[int, ...]]
     pv_rating: tuple[float, ...]
     pv_available: tuple[tuple[float, ...], ...]
+    surplus: tuple[float, ...]
     bess_at: dict[int, tuple[int, ...]]
     bess_power: tuple[float, ...]
     bess_energy: tuple[float, ...]
@@ -90,6 +91,7 @@ def feeder_data(feeder: Feeder, base_mva: float) -> FeederData:
     pv_at = {i: tuple(k for k, pv in enumerate(feeder.pv) if pv.bus == i) for i in parents}
     bess_at = {i: tuple(k for k, b in enumerate(feeder.bess) if b.bus == i) for i in parents}
     pd = {j: tuple(p / base_mva for p in loads[j].pd_mw) for j in parents}
+    pv_available = tuple(tuple(p / base_mva for p in pv.available_mw) for pv in feeder.pv)
     pv_rating = tuple(pv.s_mva / base_mva for pv in feeder.pv)
     bess_power = tuple(b.p_max_mw / base_mva for b in feeder.bess)
     output = {
@@ -116,7 +118,11 @@ def feeder_data(feeder: Feeder, base_mva: float) -> FeederData:
         sellers=feeder.sellers,
         pv_at=pv_at,
         pv_rating=pv_rating,
-        pv_available=tuple(tuple(p / base_mva for p in pv.available_mw) for pv in feeder.pv),
+        pv_available=pv_available,
+        surplus=tuple(
+            sum(sun[t] for sun in pv_available) - sum(load[t] for load in pd.values())
+            for t in range(len(feeder.buses[0].pd_mw))
+        ),
         bess_at=bess_at,
         bess_power=bess_power,
         bess_energy=tuple(b.energy_mwh / base_mva for b in feeder.bess),

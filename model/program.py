@@ -22,6 +22,7 @@ from pyomo.repn.util import OrderedVarRecorder
 from scipy.sparse import csr_array
 
 from model.boxes import BOTH, LOWER, UPPER
+from model.hourly import Hourly
 
 Array = np.ndarray
 Slices = dict[str, slice]
@@ -35,6 +36,7 @@ class Program:
     ``row_keys`` the index keys of the rows that stand in no block.
     ``enforced_lower/upper`` is False where a box is redundant (see ``model.boxes``).
     ``variables``: the Pyomo variable of every column; empty where the columns are not one model's.
+    ``hourly``: entries of ``A``, by their place, that differ by hour, and their values, (k, hours).
     """
 
     c: Array
@@ -58,6 +60,7 @@ class Program:
     columns: Slices
     variables: list[VarData] = field(repr=False)
     objective_map: "LinearMap" = field(repr=False)
+    hourly: tuple[Array, Array] = (np.zeros(0, dtype=int), np.zeros((0, 0)))
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -251,13 +254,21 @@ class _Triplets:
 
     def __init__(self) -> None:
         self.indices: list[int] = []
-        self.data: list[float] = []
+        self.data: list[Any] = []
         self.starts = [0]
 
     def add(self, columns: Iterable[int], values: Iterable[float]) -> None:
         self.indices.extend(columns)
         self.data.extend(values)
         self.starts.append(len(self.indices))
+
+    def take_hourly(self, n_values: int) -> tuple[Array, Array]:
+        """Entries that differ by hour, by their place, and their values; 1 stands for them from now on."""
+        places = [n for n, value in enumerate(self.data) if isinstance(value, Hourly)]
+        values = [self.data[n].values for n in places]
+        for n in places:
+            self.data[n] = 1.0
+        return np.array(places, dtype=int), np.array(values).reshape(len(places), n_values)
 
     def matrix(self, n_columns: int) -> csr_array:
         n_rows = len(self.starts) - 1
@@ -267,11 +278,12 @@ class _Triplets:
 def compile_model(m: pyo.ConcreteModel, n_values: int | None = None) -> Program:
     """Compile a Pyomo model.
 
-    With ``n_values`` the limits of rows and variables may be mutable parameters that hold arrays of so many
-    values, and the program's limits are (m, n_values) and (n, n_values): one program but for its data.
+    With ``n_values`` the limits of rows and variables and the coefficients of linear rows may be mutable
+    parameters that hold so many ``Hourly`` values, and the program's limits are (m, n_values) and
+    (n, n_values): one program but for its data.
 
-    Raises ValueError for a constraint that is neither linear, a second-order cone nor bilinear, and for an
-    array anywhere but in a limit.
+    Raises ValueError for a constraint that is neither linear, a second-order cone nor bilinear, and for
+    values by hour anywhere else.
     """
     with PauseGC():
         return _compile(m, n_values)
@@ -326,6 +338,7 @@ def _compile(m: pyo.ConcreteModel, n_values: int | None) -> Program:
                 row_keys[component.name] = list(component)
 
     n = len(variables)
+    hourly = Program.hourly if n_values is None else linear.take_hourly(n_values)
     affine = LinearMap(number, n, visitor)
     objective = next(m.component_data_objects(pyo.Objective, active=True))
     c, c0 = affine.row(objective.expr)
@@ -355,11 +368,12 @@ def _compile(m: pyo.ConcreteModel, n_values: int | None) -> Program:
         columns=columns,
         variables=variables,
         objective_map=affine,
+        hourly=hourly,
     )
 
 
 def _value(limit: Any, missing: float) -> Any:
-    """A limit's value: a number or, where a parameter holds one, an array."""
+    """A limit's value: a number or, where a parameter holds them, the values of all hours."""
     return missing if limit is None else pyo.value(limit)
 
 
@@ -369,7 +383,7 @@ def _limits(values: list, n_values: int | None) -> Array:
         return np.array(values, dtype=float)
     limits = np.empty((len(values), n_values))
     for n, value in enumerate(values):
-        limits[n] = value
+        limits[n] = value.values if isinstance(value, Hourly) else value
     return limits
 
 

@@ -1,12 +1,12 @@
 """Compile once, stamp many: the ADNs' rows of one hour, stamped over all hours.
 
 All hours of the ADNs' part of a problem (feeders, devices, accounts, trades) share one pattern and differ by
-data only: loads, sunshine and the boundary power's box, which stand in limits of rows and of variables. A
-row joins an hour to the one before it at most, and that step is the same everywhere, the last hour's to the
-first included (a battery's day is cyclic). So the scheme states that part over the two hours of
+data only: loads, sunshine and the boundary power's box, in limits of rows and of variables and in some
+coefficients. A row joins an hour to the one before it at most, and that step is the same everywhere, the last
+hour's to the first included (a battery's day is cyclic). So the scheme states that part over the two hours of
 ``pattern_hours``, each hourly number a mutable parameter that holds its values in all hours; compiled, the
 last hour's rows and columns are copied to every hour, entries of the hour before to the hour before. Nothing
-is stated twice: every coefficient comes from the Pyomo statement of the pattern, every limit from its
+is stated twice: coefficients come from the Pyomo statement of the pattern, hourly numbers from its
 parameters.
 
 What joins the grids and the follower are small and keep a Pyomo model of all hours, ``Problem.m``.
@@ -20,6 +20,7 @@ import pyomo.environ as pyo
 from pyomo.common.gc_manager import PauseGC
 from scipy.sparse import csr_array, vstack
 
+from model.hourly import Hourly
 from model.per_unit import FeederData
 from model.problem import Problem
 from model.program import Array, LinearMap, Program, compile_model, cone_starts, linear_map
@@ -35,8 +36,8 @@ def pattern_hours(n_hours: int) -> range:
 def add_hourly_parameters(m: pyo.ConcreteModel, feeders: list[FeederData], hours: range) -> list[FeederData]:
     """The feeders' data for a pattern over ``hours``: hourly numbers become parameters of ``m``.
 
-    In the last of ``hours`` a parameter holds the number's values in all hours 0..T-1, an array (T,); in the
-    hour before it, those of the hours before. An array in a coefficient is refused when ``m`` is compiled.
+    In the last of ``hours`` a parameter holds the number's values in all hours 0..T-1; in the hour before it,
+    those of the hours before.
     """
     m.hourly = pyo.Param(pyo.NonNegativeIntegers, hours, mutable=True, within=pyo.Any)
     n = 0
@@ -44,7 +45,7 @@ def add_hourly_parameters(m: pyo.ConcreteModel, feeders: list[FeederData], hours
     def parameters(values: Iterable[float]) -> tuple:
         nonlocal n
         for t in hours:
-            m.hourly[n, t] = np.roll(np.array(values, dtype=float), hours[-1] - t)
+            m.hourly[n, t] = Hourly(np.roll(np.array(values), hours[-1] - t))
         n += 1
         return tuple(m.hourly[n - 1, t] for t in hours)
 
@@ -54,6 +55,7 @@ def add_hourly_parameters(m: pyo.ConcreteModel, feeders: list[FeederData], hours
             pd={j: parameters(values) for j, values in data.pd.items()},
             qd={j: parameters(values) for j, values in data.qd.items()},
             pv_available=tuple(parameters(values) for values in data.pv_available),
+            surplus=parameters(data.surplus),
             boundary_box=tuple(zip(*map(parameters, zip(*data.boundary_box, strict=True)), strict=True)),
         )
         for data in feeders
@@ -108,7 +110,7 @@ def _stamped(p: Program, n_pattern: int, n_hours: int) -> Program:
     return replace(
         p,
         c=np.repeat(p.c[last], n_hours),
-        A=_copied(p.A, rows, n_pattern, n_hours),
+        A=_copied(p.A, rows, n_pattern, n_hours, p.hourly),
         row_lower=p.row_lower[last].ravel(),
         row_upper=p.row_upper[last].ravel(),
         lower=p.lower[last].ravel(),
@@ -127,6 +129,7 @@ def _stamped(p: Program, n_pattern: int, n_hours: int) -> Program:
         },
         columns={name: stretched(where) for name, where in p.columns.items()},
         variables=[],
+        hourly=Program.hourly,
     )
 
 
@@ -143,14 +146,32 @@ def _copies(dims: Array, n_pattern: int, n_hours: int) -> Copies:
     return rows + np.arange(len(rows)), np.repeat(hour, each)
 
 
-def _copied(matrix: csr_array, copies: Copies, n_pattern: int, n_hours: int) -> csr_array:
-    """The rows' copies, their entries moved to the columns of their hours, the first after the last."""
+def _copied(
+    matrix: csr_array,
+    copies: Copies,
+    n_pattern: int,
+    n_hours: int,
+    hourly: tuple[Array, Array] = Program.hourly,
+) -> csr_array:
+    """The rows' copies, their entries moved to the columns of their hours, the first after the last.
+
+    ``hourly``: entries of the matrix that have a value for every hour. What is zero is left out.
+    """
     rows, hour = copies
-    tall = matrix[rows]
+    tall = csr_array((np.arange(matrix.nnz), matrix.indices, matrix.indptr), shape=matrix.shape)[rows]
+    of_entry = np.repeat(hour, np.diff(tall.indptr))
     item, within = np.divmod(tall.indices, n_pattern)
-    hour_of = (np.repeat(hour, np.diff(tall.indptr)) + within - (n_pattern - 1)) % n_hours
+    hour_of = (of_entry + within - (n_pattern - 1)) % n_hours
+    number = np.full(matrix.nnz, -1)
+    number[hourly[0]] = np.arange(len(hourly[0]))
+    differs = np.flatnonzero(number[tall.data] >= 0)
+    data = matrix.data[tall.data]
+    data[differs] = hourly[1][number[tall.data[differs]], of_entry[differs]]
     shape = len(rows), matrix.shape[1] // n_pattern * n_hours
-    return csr_array((tall.data, item * n_hours + hour_of, tall.indptr), shape=shape)
+    made = csr_array((data, item * n_hours + hour_of, tall.indptr), shape=shape)
+    if len(differs):
+        made.eliminate_zeros()
+    return made
 
 
 def _check_alike(p: Program, n_pattern: int) -> None:
@@ -165,11 +186,16 @@ def _check_alike(p: Program, n_pattern: int) -> None:
     for matrix, copies in ((p.A, rows), (p.cone_A, cone_rows)):
         again = _copied(matrix, copies, n_pattern, n_pattern)
         pairs += [(getattr(matrix, part), getattr(again, part)) for part in ("indptr", "indices", "data")]
-    for limits in (p.lower, p.upper, p.row_lower, p.row_upper, p.enforced_lower, p.enforced_upper):
+    by_hour = [p.lower, p.upper, p.row_lower, p.row_upper, p.enforced_lower, p.enforced_upper]
+    # Entries that differ by hour, those at one place of a constraint by their hours.
+    places = p.hourly[0]
+    of_row = np.searchsorted(p.A.indptr, places, side="right") - 1
+    order = np.lexsort((of_row % n_pattern, places - p.A.indptr[of_row], of_row // n_pattern))
+    for limits in (*by_hour, p.hourly[1][order]):
         hours = [np.roll(limits[last], shift, axis=1) for shift in reversed(range(n_pattern))]
         pairs.append((limits, np.stack(hours, axis=1).reshape(-1, limits.shape[1])))
     if len(p.sos1) or p.bilinear or not all(np.array_equal(*pair) for pair in pairs):
-        raise ValueError("the hours of a pattern differ in more than the data of their limits")
+        raise ValueError("the hours of a pattern differ in more than their data")
 
 
 def _joined(adns: Program, market: Program) -> Program:

@@ -132,6 +132,37 @@ def add_seller_or_buyer(
         return sum(m.x[e, d, t] for e in sellers[d]) + most * m.exports_trade[d, t] <= most
 
 
+def add_surplus_limits(
+    m: pyo.ConcreteModel, instance: Instance, feeders: list[FeederData], hours: range
+) -> None:
+    """sum_i sell_out <= sum_i grid_import + discharge - charge + (sun - load) y: who sells has it left over.
+
+    With y = 1 the ADN buys nothing across, and its accounts add up to that, grid_export and what it curtails
+    left out; with y = 0 it sells nothing. So the rows follow where y, ``exports_trade``, is whole. Where it
+    is a fraction they see what the limits of y do not: an ADN that passes on what it buys cannot sell the sun
+    of the part of it that buys (disjunctive programming, Balas 1985, of which this is a projection). Charge
+    stands once left out, and once with all of it set free on the side that buys.
+    """
+
+    def sold(d: int, t: int):
+        b, data = m.feeder[d], feeders[d]
+        across = sum(b.sell_out[i, t] for i in data.sellers)
+        across -= sum(b.grid_import[i, t] for i in data.load_buses)
+        return across - sum(b.discharge[k, t] for k in range(len(data.bess_power)))
+
+    able = [d for d, data in enumerate(feeders) if data.sellers]
+
+    @m.Constraint(able, hours)
+    def surplus_limit(m, d, t):
+        return sold(d, t) - feeders[d].surplus[t] * m.exports_trade[d, t] <= 0
+
+    @m.Constraint([d for d in able if feeders[d].bess_power], hours)
+    def surplus_limit_charging(m, d, t):
+        most = sum(feeders[d].bess_power)
+        charge = sum(m.feeder[d].charge[k, t] for k in range(len(feeders[d].bess_power)))
+        return sold(d, t) + charge - (feeders[d].surplus[t] - most) * m.exports_trade[d, t] <= most
+
+
 def partners(instance: Instance) -> tuple[list[list[int]], list[list[int]]]:
     """For every ADN: the ADNs it may sell to, and those it may buy from."""
     buyers: list[list[int]] = [[] for _ in instance.feeders]

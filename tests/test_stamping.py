@@ -12,7 +12,7 @@ from toys import relay, toy
 from uneven import uneven
 
 from generators import instance
-from model import branch_flow, resources
+from model import branch_flow, resources, trading
 from model.certificate import certify
 from model.complementarity import MODES
 from model.data import InputError, Instance
@@ -241,15 +241,43 @@ def test_hours_that_are_not_alike_are_refused(family, change, monkeypatch):
         compile_problem(problem)
 
 
-def test_hourly_data_in_a_coefficient_are_refused(monkeypatch):
+def test_a_coefficient_by_hour_that_is_another_in_one_hour_is_refused(monkeypatch):
+    def alike(add):
+        def add_other(m, instance, feeders, hours):
+            add(m, instance, feeders, hours)
+            for t in hours:
+                left = feeders[0].surplus[t] + float(spoilt and t == 0)
+                m.surplus_limit[0, t].set_value(m.feeder[0].p_import[t] - left * m.exports_trade[0, t] <= 0)
+
+        return add_other
+
+    right = trading.add_surplus_limits
+    for spoilt in (False, True):
+        monkeypatch.setattr(trading, "add_surplus_limits", alike(right))
+        problem = build(toy(1, 3), stamped=True)
+        if not spoilt:
+            compile_problem(problem)
+            continue
+        with pytest.raises(ValueError, match="hours of a pattern"):
+            compile_problem(problem)
+
+
+def test_hourly_data_in_a_product_or_a_cost_are_refused(monkeypatch):
     """They would be one hour's in all hours."""
 
-    def add_loss_of_load(b, data, hours):
+    def product(b, data, hours):
         @b.Constraint(data.buses, hours)
         def active_balance(b, j, t):
-            return b.P[j, t] - data.pd[j][t] * b.l[j, t] == 0
+            return b.P[j, t] ** 2 - data.pd[j][t] * b.l[j, t] <= 0
 
-    monkeypatch.setattr(branch_flow, "add_active_balance", add_loss_of_load)
-    problem = build(toy(1, 3), stamped=True)
-    with pytest.raises(ValueError, match="nonnumeric value"):
-        compile_problem(problem)
+    with monkeypatch.context() as patch:
+        patch.setattr(branch_flow, "add_active_balance", product)
+        with pytest.raises(ValueError, match="differs by hour"):
+            compile_problem(build(toy(1, 3), stamped=True))
+
+    def dear(b, data, hours):
+        return sum(data.pv_available[0][t] * b.charge[0, t] for t in hours)
+
+    monkeypatch.setattr(resources, "wear_cost", dear)
+    with pytest.raises(ValueError, match="differs by hour"):
+        compile_problem(build(toy(1, 3), stamped=True))

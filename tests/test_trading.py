@@ -1,7 +1,9 @@
 """Every row, box and fee of peer-to-peer trade against its account in MW and $, at a random point."""
 
+import numpy as np
 import pyomo.environ as pyo
 import pytest
+from toys import relay
 from uneven import (
     HOURS,
     bought_capacity_mw,
@@ -15,9 +17,15 @@ from uneven import (
     values,
 )
 
+from generators import instance
+from model.certificate import certify
 from model.per_unit import feeder_data
+from model.program import compile_model
 from model.schemes import build
 from model.schemes.dso_led import fees, wear
+from model.solvers import solve
+from model.solvers.linear import solve_linear
+from model.solvers.relaxation import solve_relaxation
 from model.trading import partners, peer_fees, wheeling_fees
 
 CASE = uneven()
@@ -169,6 +177,66 @@ def test_an_adn_sells_to_others_or_buys_from_them_by_its_binary(m):
         assert BASE * surplus(m.trade_sale_limit[d, t]) == pytest.approx(sold, **CLOSE)
         assert BASE * surplus(m.trade_purchase_limit[d, t]) == pytest.approx(bought, **CLOSE)
         assert not m.trade_sale_limit[d, t].equality and not m.trade_purchase_limit[d, t].equality
+
+
+def test_who_sells_across_has_it_left_over(m):
+    """Both rows by power balance of the ADN: sun, discharge and grid in; load, charge and sales out."""
+    able = {(d, t) for d in FEEDERS if SELLERS[d] for t in range(HOURS)}
+    with_battery = {(d, t) for d, t in able if CASE.feeders[d].bess}
+    assert set(m.surplus_limit) == able and set(m.surplus_limit_charging) == with_battery != set()
+    for d, t in able:
+        feeder, flow = CASE.feeders[d], mw(m.feeder[d])
+        side = m.exports_trade[d, t].value
+        sun = sum(pv.available_mw[t] for pv in feeder.pv)
+        load = sum(bus.pd_mw[t] for bus in feeder.buses)
+        most = sum(bess.p_max_mw for bess in feeder.bess)
+        sold = sum(flow["sell_out"][i, t] for i in SELLERS[d])
+        bought = sum(flow["grid_import"][i, t] for i in LOAD_BUSES[d])
+        batteries = range(len(feeder.bess))
+        discharge = sum(flow["discharge"][k, t] for k in batteries)
+        charge = sum(flow["charge"][k, t] for k in batteries)
+        excess = sold - (bought + discharge + side * (sun - load))
+        assert BASE * surplus(m.surplus_limit[d, t]) == pytest.approx(excess, **CLOSE)
+        assert not m.surplus_limit[d, t].equality
+        if (d, t) in with_battery:
+            excess += charge - (1 - side) * most
+            assert BASE * surplus(m.surplus_limit_charging[d, t]) == pytest.approx(excess, **CLOSE)
+            assert not m.surplus_limit_charging[d, t].equality
+
+
+def without_surplus_limits(program):
+    """The leaders' linear rows but those of the surplus left, and which rows those are."""
+    own = [where for name, where in program.rows.items() if name.startswith("surplus_limit")]
+    limits = np.concatenate([np.arange(where.start, where.stop) for where in own])
+    return np.setdiff1d(np.flatnonzero(~program.complementarity_rows), limits), limits
+
+
+@pytest.mark.parametrize("case", [CASE, relay(), instance(2, 3, hours=3)], ids=["uneven", "relay", "default"])
+@pytest.mark.parametrize("side", [0.0, 1.0])
+def test_what_is_left_over_follows_from_the_accounts_where_the_binary_is_whole(case, side):
+    """The most by which accounts and trades could exceed either row, by a linear program, is nothing."""
+    program = compile_model(build(case).m)
+    others, limits = without_surplus_limits(program)
+    fixed = program.with_fixed(dict.fromkeys(program.column("exports_trade").tolist(), side))
+    A, low, up = program.A[others], program.row_lower[others], program.row_upper[others]
+    for row in limits:
+        found = solve_linear(-program.A[[row]].toarray().ravel(), A, low, up, fixed.lower, fixed.upper)
+        assert found.status == "solved"
+        assert -found.objective <= program.row_upper[row] + 1e-7
+
+
+def test_most_of_what_a_relay_would_save_is_seen_by_the_relaxation():
+    """One ADN stands between two that may not trade: sold through it, what one has left costs little."""
+    problem = build(relay())
+    program = compile_model(problem.m)
+    relaxed, (others, _) = program.relaxed(), without_surplus_limits(program)
+    tight, loose = (
+        solve_relaxation(p).x @ p.c for p in (relaxed, relaxed.part(np.arange(len(relaxed.c)), others))
+    )
+    outcome = solve(problem, program, gap=1e-4)
+    least = certify(problem, program, outcome, 1e-4).objective
+    assert loose < tight <= least
+    assert least - tight < 0.5 * (least - loose), (loose, tight, least)
 
 
 @pytest.mark.parametrize("d", FEEDERS)

@@ -106,6 +106,7 @@ def add_coordination(
     trading.add_trades(m, instance, feeders, hours)
     trading.add_trade_balance(m, instance, feeders, hours)
     trading.add_seller_or_buyer(m, instance, feeders, hours)
+    trading.add_surplus_limits(m, instance, feeders, hours)
     boundary.add_boundary_account(m, instance, hours)
 
 

@@ -38,7 +38,7 @@ class Day:
         """What another unit stored adds to the cost (less than zero where it saves), of every battery and
         hour, in $ per p.u. h; None where Clarabel finds no solution.
         """
-        found = solve_conic(replace(self.own, c=question.cost))
+        found = solve_conic(replace(self.own, c=question.cost), exact=False)
         return found.row_duals[self.dynamics] if found.status == "solved" else None
 
 

@@ -112,7 +112,8 @@ class Hour:
             enforced_upper=np.append(p.enforced_upper | (upper != p.upper), ~on),
             cone_A=block_array([[p.cone_A, csr_array((len(p.cone_b), m + 2))]], format="csr"),
         )
-        found = solve_conic(asked)
+        # Points are made of what is held; of other answers the dual vectors count.
+        found = solve_conic(asked, exact=question.fixed is not None)
         if found.status != "solved":
             return None
         return Answer(

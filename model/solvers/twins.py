@@ -1,8 +1,9 @@
 """Twins in a program, solved as one: peers without devices, whose accounts are alike but for their load.
 
-The columns of such a peer's account ``grid_import + buy_in + buy_out = pd`` stand in no other row, or in one
-where every twin's stand alike: the ADN's markets. The sum of the accounts, in the sums of the columns, is the
-same program. A point of it, shared out by the loads, is one of the whole, and its multiplier is every twin's.
+The columns of such a peer's account ``grid_import + buy_in + buy_out = pd`` stand in no other rows but those
+where every twin's stand alike: the ADN's markets and limits. The sum of the accounts, in the sums of the
+columns, is the same program. A point of it, shared out by the loads, is one of the whole, and its multiplier
+is every twin's.
 """
 
 from collections import defaultdict
@@ -62,25 +63,22 @@ def _twins(program: Program) -> list[tuple[Array, Array]]:
     """Groups of twins: their rows, (k,), and the columns of each of them in the same order, (k, columns)."""
     A, by_column = program.A, program.A.tocsc()
     in_cone = np.diff(program.cone_A.tocsc().indptr) > 0
-    plain = (np.diff(by_column.indptr) <= 2) & ~in_cone & ~program.integer
-    plain &= (program.lower == 0.0) & ~program.enforced_upper
+    plain = ~in_cone & ~program.integer & (program.lower == 0.0) & ~program.enforced_upper
     account = (program.row_lower == program.row_upper) & (program.row_upper >= 0.0)
     account &= (np.diff(A.indptr) > 0) & ~((pattern(A) @ (~plain).astype(float)) > 0)
+    account[A.tocoo().row[A.data <= 0.0]] = False
     alike = defaultdict(list)
     for row in np.flatnonzero(account).tolist():
         where = slice(A.indptr[row], A.indptr[row + 1])
         columns = A.indices[where]
-        # What each column is here and in its other row; -1 where it has none.
+        # What each column is here and in its other rows.
         seen = []
         for j, value in zip(columns.tolist(), A.data[where].tolist(), strict=True):
             at = slice(by_column.indptr[j], by_column.indptr[j + 1])
-            others = [
-                (i, a)
-                for i, a in zip(by_column.indices[at].tolist(), by_column.data[at].tolist(), strict=True)
-                if i != row
-            ]
-            seen.append((*(others[0] if others else (-1, 0.0)), value, float(program.c[j])))
-        if all(value > 0.0 and (i < 0 or not account[i]) for i, _, value, _ in seen):
+            entries = zip(by_column.indices[at].tolist(), by_column.data[at].tolist(), strict=True)
+            others = tuple(sorted((i, a) for i, a in entries if i != row))
+            seen.append((others, value, float(program.c[j])))
+        if not any(account[i] for others, *_ in seen for i, _ in others):
             order = sorted(range(len(seen)), key=seen.__getitem__)
             alike[tuple(seen[k] for k in order)].append((row, columns[order]))
     return [
