@@ -20,6 +20,8 @@ EXACT, WORTH = 1e-7, 1e-7
 # costs are small too, digits count.
 ATTEMPTS = (False, True), (True, True), (True, False)
 SMALL = 1000
+# Without refinement: what has no end by then stalls, for as long as it is let.
+ITERATIONS = 50
 SOLVED = ("Solved", "AlmostSolved")
 STATUSES = {"MaxTime": "time_limit", "PrimalInfeasible": "infeasible", "AlmostPrimalInfeasible": "infeasible"}
 
@@ -117,6 +119,8 @@ def _attempt(
     settings.direct_solve_method = "qdldl"
     settings.equilibrate_enable = scaled
     settings.iterative_refinement_enable = refined
+    if not refined:
+        settings.max_iter = ITERATIONS
     settings.tol_gap_abs = settings.tol_gap_rel = settings.tol_feas = TOLERANCE
     if np.isfinite(time_limit_s):
         settings.time_limit = max(time_limit_s, 0.01)
