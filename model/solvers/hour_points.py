@@ -25,12 +25,13 @@ from model.solvers.workers import Ask
 REACH = 0.25
 STEPS, SETTLINGS = 12, 5
 REACHES = 0.1, 0.2, 0.4, 1.0
-# A load may lie outside its leaf by this much, in p.u., and is drawn in by EDGE.
-OUTSIDE, EDGE = 2e-8, 1e-8
+# A load may lie outside its leaf by this much, in p.u., and is drawn in by EDGE, and by as much again as it
+# lies outside up to AGAIN: what solvers leave would put it there again.
+OUTSIDE, EDGE, AGAIN = 2e-8, 1e-8, 2e-6
 # ... and costs this many times its price meanwhile.
 OUTSIDE_COST, RESTORED, MOVE = 3.0, 8, 4.0
 # A step below this, relative to the batteries' power, is lost in HiGHS's tolerance.
-SHORTEST = 1e-4
+SHORTEST = 1e-5
 # A step is worth trying while it promises this part of the gap asked for.
 PROMISE = 0.3
 
@@ -268,7 +269,7 @@ class Points:
             for g, limit in zip(leaf.G, leaf.h, strict=True):
                 row = np.stack([g[self.host], -g[self.host]])
                 limits.append((at[:, :, t].ravel(), row.ravel()))
-                drawn = EDGE * np.abs(g).sum()
+                drawn = EDGE * np.abs(g).sum() + min(max(float(g @ loads[t]) - limit, 0.0), AGAIN)
                 sides.append(limit - drawn - g @ loads[t] + (row * near[:, :, t]).sum())
         told = [(t, tangent) for t in range(T) for tangent in self.known(t, leaves[t], prices[t])]
         tangents = _rows([(at[:, :, t].ravel(), -tangent.slopes.ravel()) for t, tangent in told], 2 * n)
