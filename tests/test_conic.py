@@ -112,6 +112,28 @@ def test_a_point_that_misses_a_row_is_tried_again(relaxed, monkeypatch):
         assert found.status == "solved" and found.x == pytest.approx(expected.x + off, abs=1e-12)
 
 
+def test_a_point_that_need_not_be_exact_is_taken_as_it_is(relaxed, monkeypatch):
+    chosen = conic_columns(relaxed)
+    made = tried(monkeypatch, ("solved", 2 * EXACT))
+    assert solve_conic(relaxed, chosen, exact=False).status == "solved"
+    assert made == [FIRST]
+    # One that has no end is not.
+    made = tried(monkeypatch, ("error", 1.0), ("solved", 2 * EXACT))
+    assert solve_conic(relaxed, chosen, exact=False).status == "solved"
+    assert made == [FIRST, REFINED]
+
+
+def test_what_stalls_without_refinement_is_refined(relaxed, monkeypatch):
+    chosen = conic_columns(relaxed)
+    expected = solve_conic(relaxed, chosen)
+    assert expected.iterations < conic.ITERATIONS
+    monkeypatch.setattr(conic, "ITERATIONS", 3)
+    made = tried(monkeypatch)
+    found = solve_conic(relaxed, chosen, exact=False)
+    assert made == [FIRST, REFINED] and found.status == "solved" and found.iterations > 3
+    assert relaxed.c @ found.x == pytest.approx(relaxed.c @ expected.x, rel=1e-6)
+
+
 @pytest.fixture(scope="module")
 def peers():
     """Two default ADNs for three hours: 22 load buses of each have no device."""

@@ -427,6 +427,22 @@ def test_columns_held_stay_where_they_are_held_and_their_duals_are_tangents():
     assert held([100.0, 0.0, 0.0]) is None
 
 
+def test_the_point_has_to_be_exact_where_points_are_made_of_it(monkeypatch):
+    problem, program, hours, _ = prepared("congested")
+    hour, hosts = hours_of(blocks_by_hour(problem, program, np.zeros((3, 3)), hours))[1], len(hours[0].box)
+    right, asked = hour_program.solve_conic, []
+
+    def watched(node, **settings):
+        asked.append(settings)
+        return right(node, **settings)
+
+    monkeypatch.setattr(hour_program, "solve_conic", watched)
+    question = Question(1, np.zeros(3), 0.0, np.full(hosts, 30.0), np.zeros((0, hosts)), np.zeros(0))
+    hour.ask(question)
+    hour.ask(replace(question, inflow=None, fixed={int(hour.batteries[0]): 0.0}))
+    assert asked == [{"exact": False}, {"exact": True}]
+
+
 def test_an_hour_that_cannot_be_solved_gives_no_cut(monkeypatch):
     problem, program, *_ = prepared("congested")
     whole, asked = hour_program.solve_conic, []
