@@ -34,7 +34,9 @@ def solve(
     import gurobipy
 
     progress("gurobi")
+    # Without more care (NumericFocus) points that it calls feasible missed cones by 3e-5.
     options = {"FeasibilityTol": 1e-9, "IntFeasTol": 1e-9, "OptimalityTol": 1e-9, "NonConvex": 2}
+    options |= {"NumericFocus": 2}
     try:
         return solve_through_pyomo(
             "gurobi_persistent",
