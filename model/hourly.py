@@ -42,9 +42,6 @@ class Hourly:
     def __float__(self) -> float:
         raise ValueError("a number that differs by hour stands where one for all hours is due")
 
-    def __lt__(self, other: Any) -> bool:
-        return float(self) < other
-
     def __gt__(self, other: Any) -> bool:
         return float(self) > other
 

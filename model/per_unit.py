@@ -143,7 +143,7 @@ def _boundary_box(data: FeederData) -> tuple[tuple[float, float], ...]:
     box = []
     for t in range(len(data.pd[data.buses[0]])):
         load = sum(data.pd[j][t] for j in data.buses)
-        least = load - battery - sum(pv[t] for pv in data.pv_available)
+        least = -data.surplus[t] - battery
         box.append((max(least, -capacity), min(load + battery + losses, capacity)))
     return tuple(box)
 

@@ -101,8 +101,8 @@ def test_a_point_that_misses_a_row_is_tried_again(relaxed, monkeypatch):
     # Unscaled it gives a better point, but not better duals.
     made, found = solved_after(off, off)
     assert made == [FIRST, REFINED, UNSCALED]
-    unscaled = conic._attempt(relaxed, chosen, np.inf, refined=True, scaled=False)[0]
-    refined = conic._attempt(relaxed, chosen, np.inf, refined=True, scaled=True)[0]
+    unscaled = conic._attempt(relaxed, chosen, np.inf, conic.TOLERANCE, refined=True, scaled=False)[0]
+    refined = conic._attempt(relaxed, chosen, np.inf, conic.TOLERANCE, refined=True, scaled=True)[0]
     assert found.x == pytest.approx(unscaled.x, abs=1e-12)
     assert found.row_duals == pytest.approx(refined.row_duals + off, abs=1e-12)
     # What is no better, or has no end, leaves what there was.

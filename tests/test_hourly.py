@@ -678,9 +678,8 @@ def test_the_default_method_never_ends_with_less_than_the_welfare_bound(monkeypa
     problem, program = compiled(TIGHT)
     first = welfare(problem, program, 1e-6, 60.0, lambda told: None)
     ended, seen = ending(monkeypatch, looks)
-    # A millionth is what a safe bound may lose of a solver's own (test_bounds): less proves nothing certain.
-    outcome = auto.solve(problem, program, 1e-6, ended, lambda told: None)
-    found = certify(problem, program, outcome, 1e-6)
+    outcome = auto.solve(problem, program, 1e-7, ended, lambda told: None)
+    found = certify(problem, program, outcome, 1e-7)
     # It may be done before the clock was looked at so often.
     assert found.status == ("time_limit" if len(seen) > looks else "certified") and found.bound_by == "safe"
     assert first.least - 1e-6 <= found.bound <= found.objective <= program.objective(first.x) + 1e-9

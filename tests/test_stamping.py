@@ -241,6 +241,25 @@ def test_hours_that_are_not_alike_are_refused(family, change, monkeypatch):
         compile_problem(problem)
 
 
+def test_sums_and_multiples_of_hourly_numbers_are_stamped(monkeypatch):
+    """In a coefficient, a limit and a constant of the row, from either side."""
+
+    def add(m, instance, feeders, hours):
+        @m.Constraint([0], hours)
+        def surplus_limit(m, d, t):
+            left, load = feeders[d].surplus[t], feeders[d].pd[2][t]
+            coefficient = 3 * (1 - left) - load * 2 + 0.5 * (left + 4) + (2 + load)
+            return m.feeder[d].p_import[t] - coefficient * m.exports_trade[d, t] + 2 * left <= 5 - load
+
+    monkeypatch.setattr(trading, "add_surplus_limits", add)
+    (_, stamped), (_, whole) = both(toy(1, 4))
+    where = whole.rows["surplus_limit"]
+    assert len({tuple(row.data) for row in (whole.A[[k]] for k in range(where.start, where.stop))}) > 2
+    for part in ("row_lower", "row_upper"):
+        assert getattr(stamped, part)[where] == pytest.approx(getattr(whole, part)[where], abs=1e-12)
+    assert stamped.A[where].toarray() == pytest.approx(whole.A[where].toarray(), abs=1e-12)
+
+
 def test_a_coefficient_by_hour_that_is_another_in_one_hour_is_refused(monkeypatch):
     def alike(add):
         def add_other(m, instance, feeders, hours):

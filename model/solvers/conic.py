@@ -39,7 +39,12 @@ class ConicResult:
 
 
 def solve_conic(
-    program: Program, chosen: Array | None = None, time_limit_s: float = np.inf, *, exact: bool = True
+    program: Program,
+    chosen: Array | None = None,
+    time_limit_s: float = np.inf,
+    *,
+    exact: bool = True,
+    tolerance: float = TOLERANCE,
 ) -> ConicResult:
     """Solve a program without integers over the chosen columns (a mask; default all).
 
@@ -50,7 +55,8 @@ def solve_conic(
     ended = time.monotonic() + time_limit_s
     best, least = ConicResult("error", *(np.zeros(0),) * 3, 0, ""), np.inf
     for refined, scaled in ATTEMPTS[1 if len(program.c) < SMALL else 0 :]:
-        result, missed = _attempt(program, chosen, ended - time.monotonic(), refined=refined, scaled=scaled)
+        left = ended - time.monotonic()
+        result, missed = _attempt(program, chosen, left, tolerance, refined=refined, scaled=scaled)
         if best.status != "solved":
             best, least = result, missed
         elif result.status == "solved":
@@ -70,7 +76,12 @@ def solve_conic(
 
 
 def _attempt(
-    program: Program, chosen: Array | None, time_limit_s: float, refined: bool, scaled: bool
+    program: Program,
+    chosen: Array | None,
+    time_limit_s: float,
+    tolerance: float,
+    refined: bool,
+    scaled: bool,
 ) -> tuple[ConicResult, float]:
     """One solve, and the most that its point misses a row or a box."""
     n = len(program.c)
@@ -121,7 +132,7 @@ def _attempt(
     settings.iterative_refinement_enable = refined
     if not refined:
         settings.max_iter = ITERATIONS
-    settings.tol_gap_abs = settings.tol_gap_rel = settings.tol_feas = TOLERANCE
+    settings.tol_gap_abs = settings.tol_gap_rel = settings.tol_feas = tolerance
     if np.isfinite(time_limit_s):
         settings.time_limit = max(time_limit_s, 0.01)
     quadratic = csc_array((int(free.sum()), int(free.sum())))

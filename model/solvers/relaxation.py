@@ -15,9 +15,13 @@ from scipy.sparse.csgraph import connected_components
 
 from model.bounds import safe_bound
 from model.program import Array, Program
-from model.solvers.conic import solve_conic
+from model.solvers.conic import SMALL, TOLERANCE, solve_conic
 from model.solvers.linear import solve_linear
 from model.solvers.twins import merge
+
+# Clarabel's tolerance on programs of fewer columns than SMALL: their bounds may be asked for to 1e-7, and
+# their costs are small enough for digits to count.
+FINER = 1e-9
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,8 @@ def solve_relaxation(program: Program, time_limit_s: float = np.inf) -> Relaxati
     if linear.status != "solved":
         return replace(linear, x=merged.point(linear.x), row_duals=merged.row_duals(linear.row_duals))
     left = time_limit_s - (time.monotonic() - started)
-    result = solve_conic(program, conic, left)
+    tolerance = FINER if len(program.c) < SMALL else TOLERANCE
+    result = solve_conic(program, conic, left, tolerance=tolerance)
     return RelaxationResult(
         result.status,
         merged.point(result.x + linear.x),
