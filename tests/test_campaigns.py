@@ -1,6 +1,8 @@
 """The figures of long campaigns: kept, replaced, and shown."""
 
 import json
+import tomllib
+from pathlib import Path
 
 import campaigns as kept
 import pytest
@@ -54,3 +56,16 @@ def test_without_campaigns_the_report_says_how_to_run_them(tmp_path):
 
 def test_both_rooms_mean_the_same_file():
     assert kept.FILE == campaigns.FILE
+
+
+def test_every_explanation_of_a_mutant_is_of_lines_that_are_there():
+    """A line that was written anew leaves its explanation behind, and its mutants without one."""
+    here = Path(__file__).parent
+    listed = tomllib.loads((here / "mutants_equivalent.toml").read_text())["mutant"]
+    there = {
+        file: {" ".join(line.split()) for line in (here.parent / file).read_text().splitlines()}
+        for file in {own["file"] for own in listed}
+    }
+    assert listed
+    for own in listed:
+        assert {" ".join(line.split()) for line in own["was"].splitlines()} <= there[own["file"]], own

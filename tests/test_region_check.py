@@ -30,15 +30,21 @@ from model.solvers.hour_market import HourMarket
 from model.stamping import compile_problem
 
 
+def cheaper(gen, factor):
+    blocks = (block.model_copy(update={"cost_per_mwh": factor * block.cost_per_mwh}) for block in gen.blocks)
+    return gen.model_copy(update={"blocks": tuple(blocks)})
+
+
 class Explored:
     """One hour's region around a load, the leaf it fills, and what its check needs."""
 
-    def __init__(self, rates, hour, share):
+    def __init__(self, rates, hour, share, costs=1.0):
         case = uneven()
         lines = tuple(
             own.model_copy(update={"rate_a_mw": rates * own.rate_a_mw}) for own in case.transmission.branches
         )
-        net = case.transmission.model_copy(update={"branches": lines})
+        gens = tuple(cheaper(gen, costs) for gen in case.transmission.gens)
+        net = case.transmission.model_copy(update={"branches": lines, "gens": gens})
         self.case = case.model_copy(update={"transmission": net})
         problem = build(self.case)
         program = compile_model(problem.m)
@@ -143,6 +149,14 @@ def test_what_prices_miss_counts_for_all_power_and_only_up_to_its_limit(monkeypa
     power = sum(block.p_max_mw for gen in net.gens for block in gen.blocks)
     power += sum(bus.pd_mw[1] for bus in net.buses)
     assert own.error() == (pytest.approx(missed * power, rel=1e-6) if holds else math.inf)
+
+
+@pytest.mark.parametrize(("share", "holds"), [(0.99, True), (1.01, False)])
+def test_below_a_dollar_a_mwh_prices_may_miss_what_they_may_at_a_dollar(monkeypatch, share, holds):
+    own = Explored(1.0, 1, 0.02, costs=0.02)
+    assert own.region.lam / own.case.base_mva == pytest.approx(0.94) and own.error() < 1e-9
+    monkeypatch.setattr("model.region_check._price_error", lambda *arguments: share * 1e-9)
+    assert (own.error() < math.inf) == holds
 
 
 @pytest.mark.parametrize(("share", "holds"), [(0.5, True), (0.99, True), (1.01, False)])
