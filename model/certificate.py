@@ -182,10 +182,8 @@ def _bound_of_parts(problem: Problem, program: Program, outcome: Outcome) -> flo
         hours: dict[int, HourLoads] = {}
     else:
         follower = FollowerRestated(instance)
-        native_cost = {}
-        for t in range(instance.hours):
-            phi = follower.optimal_cost(follower.native[:, [t]])
-            native_cost[t] = phi + MONEY_ROUNDING * max(abs(phi), 1.0)
+        phi = follower.optimal_cost(follower.native)
+        native_cost = dict(enumerate(phi + MONEY_ROUNDING * np.maximum(np.abs(phi), 1.0)))
         hours = hour_loads(problem, program, native_cost)
     try:
         nodes = _Nodes(problem, program, outcome.cuts, hours)

@@ -4,7 +4,6 @@ Deliberately shares no line with ``dc_flow`` or with the methods: it is what the
 scipy's ``linprog`` is HiGHS underneath, reached by other code with another statement of the problem.
 """
 
-import math
 from functools import cache
 
 import numpy as np
@@ -33,7 +32,7 @@ class FollowerCheck:
     """
 
     def __init__(self, instance: Instance, schedule: Schedule, within_mw: float):
-        net, hours = instance.transmission, instance.hours
+        net = instance.transmission
         follower = FollowerRestated(instance)
         load = follower.native.copy()
         for feeder, f in zip(instance.feeders, schedule.feeders, strict=True):
@@ -43,18 +42,14 @@ class FollowerCheck:
             injection[follower.row[gen.gen_bus]] += dispatch.sum(axis=0)
         self.imbalance_mw = float(np.abs(injection - load).max())
 
-        ramping = any(gen.ramp_mw_per_h is not None for gen in net.gens)
-        groups = [range(hours)] if ramping else [range(t, t + 1) for t in range(hours)]
-        phi = [follower.optimal_cost(load[:, list(group)]) for group in groups]
-        cost = schedule.generation_cost()
-        price_regret = []
-        for group in groups:
-            own, prices = load[:, list(group)], schedule.lam[:, list(group)]
-            near = follower.optimal_cost(own, prices, within_mw)
-            price_regret.append(near - follower.price_value(own, prices))
-        spent = np.array([sum(cost[t] for t in group) for group in groups])
+        phi = follower.optimal_cost(load)
+        spent = np.array(schedule.generation_cost())
+        near = follower.optimal_cost(load, schedule.lam, within_mw)
+        value = follower.price_value(load, schedule.lam)
+        if any(gen.ramp_mw_per_h is not None for gen in net.gens):
+            phi, spent, near, value = (part.sum(keepdims=True) for part in (phi, spent, near, value))
         self.regret = float(np.max(np.abs(spent - phi)))
-        self.price_regret = float(np.max(price_regret))
+        self.price_regret = float(np.max(near - value))
         self.scale = float(np.max([*phi, 1.0]))
         self.excess_mw = self._excess(instance, follower, schedule)
 
@@ -131,21 +126,22 @@ class FollowerRestated:
             box.append((0.0, 0.0) if i == self.ref else (None, None))
         return box
 
-    def optimal_cost(self, load: Array, prices: Array | None = None, within_mw: float = 0.0) -> float:
-        """phi of some hours in a row: min cost over (pg, theta) and then (shed, spill), hour by hour.
+    def optimal_cost(self, load: Array, prices: Array | None = None, within_mw: float = 0.0) -> Array:
+        """phi of some hours in a row, (hour,): min cost over (pg, theta), then (shed, spill), hour by hour.
 
-        With ``prices``, (bus, hour), the load may move by ``within_mw`` at every bus, and what more load
-        would pay at these prices is taken off.
+        With ramps it is the sum that is least. With ``prices``, (bus, hour), the load may move by
+        ``within_mw`` at every bus, and what more load would pay at these prices is taken off.
         """
         net, hours, n = self.net, load.shape[1], self.flow.shape[1]
         G, h = self.limits(hours)
         rows = self.balance(hours, prices is not None)
         moves = np.zeros(0) if prices is None else -prices.T.ravel()
         G = csr_array((G.data, G.indices, G.indptr), shape=(G.shape[0], rows.shape[1]))
-        cost = np.concatenate([self.block_cost, np.zeros(n)])
-        penalty = np.repeat([net.voll_per_mwh, net.spill_per_mwh], n)
+        own = np.tile(np.concatenate([self.block_cost, np.zeros(n)]), hours)
+        penalty = np.tile(np.repeat([net.voll_per_mwh, net.spill_per_mwh], n), hours)
+        cost = np.concatenate([own, penalty, moves])
         result = linprog(
-            np.concatenate([np.tile(cost, hours), np.tile(penalty, hours), moves]),
+            cost,
             G,
             h,
             rows,
@@ -156,19 +152,22 @@ class FollowerRestated:
             method="highs",
             options=TIGHT,
         )
-        return float(result.fun) if result.status == 0 else math.nan
+        if result.status != 0:
+            return np.full(hours, np.nan)
+        parts = np.split(cost * result.x, [len(own), len(own) + len(penalty)])
+        return np.hstack([part.reshape(hours, -1) for part in parts]).sum(axis=1)
 
-    def price_value(self, load: Array, prices: Array) -> float:
-        """The dual objective at given prices: lam load plus the least of cost minus revenue."""
-        net = self.net
+    def price_value(self, load: Array, prices: Array) -> Array:
+        """The dual objective of every hour at given prices: lam load plus the least of cost minus revenue."""
+        net, hours = self.net, load.shape[1]
         slack = 1e-7 * net.voll_per_mwh
-        if prices.min() < -net.spill_per_mwh - slack or prices.max() > net.voll_per_mwh + slack:
-            return -math.inf
-        G, h = self.limits(load.shape[1])
+        outside = (prices < -net.spill_per_mwh - slack) | (prices > net.voll_per_mwh + slack)
+        G, h = self.limits(hours)
         cost = np.concatenate(
             [np.concatenate([self.block_cost - self.at.T @ p, self.outflow.T @ p]) for p in prices.T]
         )
-        least = linprog(cost, G, h, bounds=self._box() * load.shape[1], method="highs", options=TIGHT)
+        least = linprog(cost, G, h, bounds=self._box() * hours, method="highs", options=TIGHT)
         if least.status != 0:
-            return -math.inf
-        return float(np.sum(prices * load) + least.fun)
+            return np.full(hours, -np.inf)
+        value = (prices * load).sum(axis=0) + (cost * least.x).reshape(hours, -1).sum(axis=1)
+        return np.where(outside.any(axis=0), -np.inf, value)

@@ -69,7 +69,7 @@ def hourly_search(problem: Problem, program: Program, gap: float, limit_s: float
 def native_hours(problem: Problem, program: Program, margin: float = 0.0) -> dict[int, HourLoads]:
     """The loads of every hour, the cost of native load by the restated follower and a little more."""
     follower = FollowerRestated(problem.instance)
-    phi = {t: follower.optimal_cost(follower.native[:, [t]]) for t in range(problem.instance.hours)}
+    phi = {t: follower.optimal_cost(follower.native[:, [t]]).item() for t in range(problem.instance.hours)}
     return hour_loads(problem, program, {t: cost + margin * max(abs(cost), 1.0) for t, cost in phi.items()})
 
 

@@ -113,7 +113,7 @@ def solved(instance: Instance, gap: float = 1e-4) -> tuple[Problem, Program, Out
 
 def loads(problem: Problem, program: Program) -> dict[int, HourLoads]:
     follower = FollowerRestated(problem.instance)
-    costs = [follower.optimal_cost(follower.native[:, [t]]) for t in range(problem.instance.hours)]
+    costs = follower.optimal_cost(follower.native)
     return hour_loads(problem, program, {t: phi + 1e-10 * max(abs(phi), 1.0) for t, phi in enumerate(costs)})
 
 
@@ -171,7 +171,7 @@ def test_a_region_with_a_number_missing_holds_nowhere(hidden):
     )
     centre = float(loads(problem, program)[0].box.mean())
     follower = FollowerRestated(problem.instance)
-    phi = follower.optimal_cost(follower.native + np.array([[10.0 * centre], [0.0]]))
+    (phi,) = follower.optimal_cost(follower.native + np.array([[10.0 * centre], [0.0]]))
     value, shed = phi - 500.0 * centre, 1.0 / 10_000.0
     dispatch = [0, 0, value * shed, 0, 0, 0, hidden], [0, 0, 500.0 * shed, 0, 0, 0, hidden]
     proves_nothing(forged(problem, program, x, {0: (everywhere(500.0, value, *dispatch),)}), truth)

@@ -633,7 +633,7 @@ class TestAnAdnWithoutDevicesIsFixedLoad:
 
         def phi(instance):
             follower = FollowerRestated(instance)
-            return sum(follower.optimal_cost(follower.native[:, [t]]) for t in range(instance.hours))
+            return follower.optimal_cost(follower.native).sum()
 
         own = phi(changed) - phi(case) + fees
         assert relaxed_value(case) == relaxed(relaxed_value(changed) + own)

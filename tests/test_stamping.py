@@ -27,7 +27,7 @@ GENERATED = [
     {"n_adns": 2, "hours": 2},
     {"n_adns": 3, "hours": 3, "partners": "complete"},
     {"n_adns": 5, "hours": 5, "partners": "nearest:2"},
-    {"n_adns": 5, "seed": 7, "congestion": "strong", "network": "scaled"},
+    {"n_adns": 3, "seed": 7, "congestion": "strong", "network": "scaled"},
     {"n_adns": 3, "hours": 4, "settlement": "tariff", "congestion": "none"},
     {"n_adns": 2, "hours": 3, "ramp_mw_per_h": 20.0},
     {"n_adns": 2, "hours": 4, "n_pv": 0, "n_bess": 0},
