@@ -469,7 +469,7 @@ def test_an_hour_that_cannot_be_solved_gives_no_cut(monkeypatch):
 
 def test_questions_not_put_would_hardly_have_been_missed(monkeypatch):
     """Put all the same: what joins two answers is no less than the hour's cost between them."""
-    problem, program = compiled(instance(2, 0, hours=24))
+    problem, program = compiled(instance(2, 0, hours=12))
     search, told = apart(problem, program), []
     most_short = search._most_short
 
@@ -484,7 +484,7 @@ def test_questions_not_put_would_hardly_have_been_missed(monkeypatch):
 
     monkeypatch.setattr(search, "_most_short", asked_too)
     outcome = search.solve(search.idle(), 1e-3, math.inf)
-    each = search.fine * 1e-3 * search.best.value / 24
+    each = search.fine * 1e-3 * search.best.value / 12
     assert min(told) < each < max(told)
     assert certify(problem, program, outcome, 1e-3).status == "certified"
 

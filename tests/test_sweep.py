@@ -216,7 +216,8 @@ def test_a_last_line_cut_off_is_repaired(tail, tmp_path):
     assert kept[3:] == ([tail.decode()] if b"whole" in tail else []) + ['{"run_id": "three"}']
 
 
-def test_a_folder_below_a_file_and_a_folder_in_use_are_refused(tmp_path, worker):
+def test_a_folder_below_a_file_and_a_folder_in_use_are_refused(tmp_path, worker, monkeypatch):
+    monkeypatch.setattr("benchmarks.sweep.LOCK_S", 0.1)
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="output: got .* a folder that can be written"):
         sweep([spec(1)], tmp_path / "file" / "results", worker=worker)
