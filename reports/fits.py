@@ -178,7 +178,8 @@ def _in_words(
     if len(held) > 1:
         formulas = f"undecided: {formulas}"
     if "exponential" in held:
-        return formulas, "exponential" if len(held) == 1 else f"undecided: exponential or {growth}"
+        others = growth.removeprefix("undecided: ")
+        return formulas, "exponential" if len(held) == 1 else f"undecided: {others}, or exponential"
     if held == ("n log n",):
         growth = "as N log N"
     curve = choice.rivals[held[0]] if len(held) == 1 else choice.curve

@@ -164,6 +164,16 @@ def told(folder: Path, times: dict[int, list[float]], **changes: object) -> Fit:
     return fit_measure(read_results(results(folder, records)).rows, "nearest:4", "solve_s")
 
 
+def test_power_or_exponential_is_undecided_once(tmp_path: Path) -> None:
+    """Six sizes up to ten, as the default sweep has, tell a power from an exponential only without scatter."""
+    rng = np.random.default_rng(0)
+    times = {n: list(0.3 * np.exp(0.3 * n + rng.normal(0, 0.3, 2))) for n in (1, 2, 3, 5, 8, 10)}
+    fitted = told(tmp_path, times)
+    assert {"exponential", "quadratic"} <= set(fitted.held)
+    assert fitted.law.startswith("undecided: ") and fitted.law.count("undecided") == 1
+    assert fitted.law.endswith(", or exponential")
+
+
 def test_what_the_evidence_does_not_tell_is_undecided(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     blurred = {n: list((0.05 + 0.1 * n) * np.exp(rng.normal(0, 0.5, 3))) for n in (1, 2, 4, 8, 16, 32)}
