@@ -5,6 +5,7 @@ nothing to draw.
 """
 
 import math
+from textwrap import fill
 
 import numpy as np
 import pandas as pd
@@ -33,6 +34,7 @@ from reports.laws import FORMULAS
 from reports.rows import COUNTS, PHASE_MEMORY, STATUSES
 
 FARTHEST_N = 10_000  # closed forms are drawn beyond the built sizes, but no farther than this
+LEGEND = 48  # characters beside a mark that a narrow panel has room for
 SMALLEST_GAP = 1e-6  # gaps below are drawn here: solvers cannot tell them from zero
 _STATUS_COLOURS = {name: COLOURS[i] for i, name in zip((2, 1, 4, 3, 5, 0, 5), STATUSES, strict=True)}
 _STATUS_MARKERS = dict(zip(STATUSES, ("o", "s", "^", "v", "X", "P", "d"), strict=True))
@@ -288,7 +290,8 @@ def _measure_panel(
         for name in series:
             number, fit, at = names.index(name), by_series[name], told[name]
             own = pd.DataFrame({"n_adns": at.n[~at.is_limit], measure: at.y[~at.is_limit]})
-            _dots(axes, own, measure, number, label=f"{name}: {fit.exponent_text}")
+            label = fill(f"{name}: {fit.exponent_text}", LEGEND)
+            _dots(axes, own, measure, number, label=label)
             axes.plot(
                 at.n[at.is_limit],
                 at.y[at.is_limit],

@@ -96,7 +96,7 @@ class Fit:
             return "no fit"
         above = f" above {amount(self.constant, self.measure)}" if self.has_constant else ""
         if not self.held:
-            above += ", which the larger sizes refute"
+            above += " (refuted by larger sizes)"
         elif "exponential" in self.held and len(self.held) > 1:
             above += " or exponentially"
         if self.curve.law == "exponential":
