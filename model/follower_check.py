@@ -162,6 +162,7 @@ class FollowerRestated:
         net, hours = self.net, load.shape[1]
         slack = 1e-7 * net.voll_per_mwh
         outside = (prices < -net.spill_per_mwh - slack) | (prices > net.voll_per_mwh + slack)
+        prices = np.where(outside, 0.0, prices)  # worth nothing anyway, and linprog takes no infinite costs
         G, h = self.limits(hours)
         cost = np.concatenate(
             [np.concatenate([self.block_cost - self.at.T @ p, self.outflow.T @ p]) for p in prices.T]

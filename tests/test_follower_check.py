@@ -144,6 +144,15 @@ def test_a_price_outside_its_box_is_worth_nothing(price, allowed):
     assert (follower.price_value(NATIVE[:, [0]], hair) > -math.inf) == allowed
 
 
+@pytest.mark.parametrize("price", [1e12, 1e308, -1e308])
+def test_a_price_beyond_all_numbers_spoils_no_other_hour(price):
+    follower = FollowerRestated(uneven())
+    prices = np.full((3, 3), 30.0)
+    alone = follower.price_value(NATIVE, prices)
+    prices[:, 1] = price
+    assert follower.price_value(NATIVE, prices) == pytest.approx([alone[0], -math.inf, alone[2]])
+
+
 def test_an_optimum_that_is_not_found_is_no_number(monkeypatch):
     follower = FollowerRestated(uneven())
     monkeypatch.setattr(follower_check, "linprog", lambda *a, **k: SimpleNamespace(status=4, fun=0.0))
