@@ -1,6 +1,7 @@
 """A page and its Markdown twin, written as a whole or not at all."""
 
 import base64
+import gzip
 import os
 import shutil
 import tempfile
@@ -53,9 +54,10 @@ def publish(gather: Callable[[], dict[str, Any]], files: Mapping[str, str], outp
     return output / "index.html"
 
 
-def data_address(kind: str, text: str) -> str:
-    """An address that holds a file of the given MIME type within itself."""
-    return f"data:{kind};base64,{base64.b64encode(text.encode()).decode()}"
+def data_address(text: str) -> str:
+    """An address that holds a text within itself, compressed; the same bytes for the same text."""
+    packed = gzip.compress(text.encode(), mtime=0)
+    return f"data:application/gzip;base64,{base64.b64encode(packed).decode()}"
 
 
 def _unwritable(output: Path, error: OSError) -> ReportError:

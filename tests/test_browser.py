@@ -1,5 +1,6 @@
 """The report in a real browser: Debian's Chromium, driven by Playwright (the extra ``browser``)."""
 
+import gzip
 import os
 import shutil
 from collections.abc import Iterator
@@ -178,9 +179,10 @@ def test_the_rows_come_out_of_the_page_as_they_went_in(opened: Any, page_file: P
     page = opened()
     for name in ("rows.csv", "rows.jsonl"):
         with page.expect_download() as download:
-            page.locator(f'.downloads a[download="{name}"]').click()
-        assert download.value.suggested_filename == name
-        assert Path(download.value.path()).read_bytes() == (page_file.parent / name).read_bytes()
+            page.locator(f'.downloads a[download="{name}.gz"]').click()
+        assert download.value.suggested_filename == f"{name}.gz"
+        packed = Path(download.value.path()).read_bytes()
+        assert gzip.decompress(packed) == (page_file.parent / name).read_bytes()
 
 
 def test_a_comparison_opens_too(opened: Any, tmp_path: Path) -> None:
