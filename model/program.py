@@ -155,6 +155,19 @@ class Program:
         lower[columns] = upper[columns] = list(values.values())
         return self.with_bounds(lower, upper)
 
+    def around(self, x: Array) -> "Program":
+        """The same program, without products, in terms of what its columns differ from x."""
+        moved = self.A @ x
+        return replace(
+            self,
+            c0=self.objective(x),
+            row_lower=self.row_lower - moved,
+            row_upper=self.row_upper - moved,
+            lower=self.lower - x,
+            upper=self.upper - x,
+            cone_b=self.cone_b + self.cone_A @ x,
+        )
+
     def column(self, name: str) -> Array:
         """Column numbers of a Pyomo variable by its name, in its index order."""
         where = self.columns[name]

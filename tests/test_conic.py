@@ -65,6 +65,15 @@ def test_a_small_program_is_refined_at_once(relaxed, monkeypatch):
     assert made == [REFINED]
 
 
+def test_a_program_around_a_point_is_refined_at_once_and_as_exact_as_its_size_asks(relaxed, monkeypatch):
+    made = tried(monkeypatch)
+    chosen = conic_columns(relaxed)
+    exact, rough = (solve_conic(relaxed, chosen, size=size) for size in (1e-9, 1e6))
+    assert made == [REFINED, REFINED]
+    assert rough.iterations < exact.iterations
+    assert relaxed.c @ rough.x == pytest.approx(relaxed.c @ exact.x, abs=1e6 * conic.TOLERANCE * 10)
+
+
 def test_an_attempt_without_an_end_is_followed_by_one_with_more_care(relaxed, monkeypatch):
     chosen = conic_columns(relaxed)
     expected = solve_conic(relaxed, chosen)
@@ -101,8 +110,8 @@ def test_a_point_that_misses_a_row_is_tried_again(relaxed, monkeypatch):
     # Unscaled it gives a better point, but not better duals.
     made, found = solved_after(off, off)
     assert made == [FIRST, REFINED, UNSCALED]
-    unscaled = conic._attempt(relaxed, chosen, np.inf, conic.TOLERANCE, refined=True, scaled=False)[0]
-    refined = conic._attempt(relaxed, chosen, np.inf, conic.TOLERANCE, refined=True, scaled=True)[0]
+    unscaled = conic._attempt(relaxed, chosen, np.inf, conic.TOLERANCE, 0.0, refined=True, scaled=False)[0]
+    refined = conic._attempt(relaxed, chosen, np.inf, conic.TOLERANCE, 0.0, refined=True, scaled=True)[0]
     assert found.x == pytest.approx(unscaled.x, abs=1e-12)
     assert found.row_duals == pytest.approx(refined.row_duals + off, abs=1e-12)
     # What is no better, or has no end, leaves what there was.
@@ -155,6 +164,7 @@ def test_the_whole_programs_point_and_duals_are_those_of_the_smaller(peers):
     cost = peers.c @ whole.x
     assert merged.program.c @ found.x == pytest.approx(cost, rel=1e-7)
     x, y = merged.point(found.x), merged.row_duals(found.row_duals)
+    assert merged.together(x) == pytest.approx(found.x, abs=1e-12)
     assert peers.c @ x == pytest.approx(merged.program.c @ found.x, rel=1e-12)
     chosen = conic_columns(peers)
     rows = (abs(peers.A) @ chosen.astype(float)) > 0

@@ -8,7 +8,7 @@ import pytest
 from toys import relay, toy
 
 from model import convex
-from model.convex import HELD, Stopped, held, least
+from model.convex import HELD, Stopped, held, least, tied
 from model.outcome import Outcome
 from model.schemes import coordination, run, share, tso_led
 from model.solvers.relaxation import solve_relaxation
@@ -32,18 +32,76 @@ def test_a_least_has_its_bound_and_its_gap(shared):
     assert replace(found, value=0.5, bound=0.0).gap == 0.5  # of 1 $ where the cost is less
 
 
+def spent_of(first, x):
+    return (first.program.objective(x) - first.value) / first.value
+
+
 def test_a_cost_held_stays_within_a_millionth_while_another_falls(shared):
     first = least(shared.relaxed, shared.generation, soon())
-    face = held(shared.relaxed, shared.generation, first.value)
     free = least(shared.relaxed, shared.fees, soon())
-    second = least(face, shared.fees, soon())
-    assert shared.generation @ second.x <= first.value * (1 + HELD) + 1e-6
+    second = tied(shared.relaxed, shared.fees, first, 40.0, soon(), first.x)
+    assert spent_of(first, second.x) <= HELD
     assert free.value < 0.99 * second.value  # what saves fees costs generation
-    assert len(face.row_lower) == len(shared.relaxed.row_lower) + 1
+    # The bound is that of the program with a row more, and no row holds more than what is spent.
+    assert len(second.program.row_lower) == len(shared.relaxed.row_lower) + 1
+    assert second.program.violation(second.x) <= 1e-7
+    assert second.program.row_upper[-1] == pytest.approx(first.value * (1 + spent_of(first, second.x)))
+    assert second.bound <= second.value * (1 + 1e-9)
+    assert second.gap <= 1e-6
+
+
+def test_a_price_that_breaks_a_tie_gives_what_a_row_that_holds_the_cost_gives(shared):
+    """The row in place of the price, at what was spent: the same cost, and the price is its multiplier."""
+    first = least(shared.relaxed, shared.generation, soon())
+    own = shared.fees + shared.wear
+    second = tied(shared.relaxed, own, first, 1.0, soon(), first.x)  # a price that is raised
+    price = -second.row_duals[-1]
+    assert price > 1.0
+    spent = max(spent_of(first, second.x), 1e-7)
+    held_by_row = least(held(shared.relaxed, shared.generation, first.value, spent), own, soon())
+    assert second.value == pytest.approx(held_by_row.value, rel=1e-5)
+    # A price above makes a point that spends less and costs more.
+    dearer = tied(shared.relaxed, own, first, 10 * price, soon(), first.x)
+    assert dearer.value >= second.value - 1e-6
+    assert spent_of(first, dearer.x) <= spent_of(first, second.x) + 1e-9
+
+
+@pytest.mark.parametrize("price", [0.01, 5.0, 500.0])
+def test_where_a_tie_need_not_be_exact_all_that_is_allowed_is_spent(shared, price):
+    """From any price, too low or too high: nearly what a row that holds the cost gives, never beyond it."""
+    first = least(shared.relaxed, shared.generation, soon())
+    throughput = np.zeros(len(shared.program.c))
+    throughput[np.concatenate([shared.columns("charge"), shared.columns("discharge")])] = 100.0
+    for sense in (1.0, -1.0):
+        end = tied(shared.relaxed, sense * throughput, first, price, soon(), exact=False)
+        assert spent_of(first, end.x) <= HELD * (1 + 1e-6)
+        assert shared.relaxed.violation(end.x) <= 1e-6
+        row = held(shared.relaxed, shared.generation, first.value, HELD)
+        furthest = least(row, sense * throughput, soon())
+        assert end.value >= furthest.bound - 1e-3
+        rest = sense * float(throughput @ first.x)
+        assert rest - end.value >= 0.5 * (rest - furthest.value) - 1e-3
+
+
+def test_where_no_price_holds_the_cost_the_sequence_stops(shared, monkeypatch):
+    monkeypatch.setattr(convex, "PRICES", 1)
+    first = least(shared.relaxed, shared.generation, soon())
+    with pytest.raises(Stopped, match="no price holds what came first") as stop:
+        tied(shared.relaxed, shared.fees, first, 1e-6, soon(), first.x)
+    assert stop.value.status == "error"
+
+
+def test_around_a_point_a_program_has_the_same_least_and_the_same_proof(shared):
+    plain = least(shared.relaxed, shared.generation + shared.wear, soon())
+    start = least(shared.relaxed, shared.generation, soon())
+    around = least(shared.relaxed, shared.generation + shared.wear, soon(), start.x)
+    assert around.value == pytest.approx(plain.value, rel=1e-7)
+    assert around.bound == pytest.approx(plain.bound, rel=1e-7)
+    assert shared.relaxed.violation(around.x) <= 1e-7
 
 
 def test_where_the_solver_finds_no_end_the_sequence_stops(shared, monkeypatch):
-    def fail(program, time_limit_s):
+    def fail(program, time_limit_s, *given, **how):
         return replace(solve_relaxation(program, 60), status="error", message="lost")
 
     monkeypatch.setattr(convex, "solve_relaxation", fail)

@@ -143,6 +143,17 @@ def test_a_program_without_cones_violates_none_and_with_them_the_worst_counts():
     assert program.violation(np.array([1.0, 0.0])) == 0.0
 
 
+def test_around_a_point_a_program_is_the_same():
+    relaxed = compile_model(build(toy(2, 2)).m).relaxed()
+    at, x = np.random.default_rng(5).uniform(-1, 1, (2, len(relaxed.c)))
+    around = relaxed.around(at)
+    assert around.objective(x - at) == pytest.approx(relaxed.objective(x))
+    for misses in ("box_misses", "row_misses", "cone_misses"):
+        expected = getattr(relaxed, misses)(x)
+        assert expected.max() > 0
+        assert getattr(around, misses)(x - at) == pytest.approx(expected, abs=1e-9)
+
+
 def test_rows_of_the_follower_and_its_conditions_count_in_units_of_their_largest_coefficient():
     m = pyo.ConcreteModel()
     m.x, m.y = pyo.Var(bounds=(0, 9)), pyo.Var(bounds=(0, 9))

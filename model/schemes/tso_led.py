@@ -10,17 +10,18 @@ What the DSOs decide does not enter the TSO's cost, and whatever the TSO may cho
 leader's problem needs no optimality conditions of its followers, and convex programs in sequence are exact.
 """
 
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
 from model.certificate import FEASIBILITY, Check
-from model.convex import HELD, Least, Stopped, held, least
+from model.convex import HELD, Least, Stopped, least, tied
 from model.decision import Decision, Progress
 from model.metrics import Schedule
 from model.outcome import Outcome
-from model.program import Array, Program
+from model.program import Array
 from model.schemes.coordination import Coordination
 from model.schemes.price_taking import cost_at
 from model.solvers.follower import SOUND
@@ -29,6 +30,9 @@ from model.solvers.follower import SOUND
 # any energy of the default instances (30 to 45 $/MWh), far cheaper than lost load (1,000).
 BAND = 0.05
 IMBALANCE_PER_MWH = 50.0
+# What a dollar of generation cost is first priced at where ties are broken, in $ and in MWh: of the order
+# that holds it on the default instances (40 $ of fees and wear, 2 to 10 MWh).
+PRICE, PRICE_MWH = 40.0, 5.0
 # A schedule of least losses leaves the cones no interior, which an interior-point method needs: so much is as
 # good as kept, p.u. The certificate lets the same pass.
 ROOM = 1e-6
@@ -43,17 +47,16 @@ def decide(c: Coordination, gap: float, ended: float, progress: Progress) -> Dec
     """
     progress("generation cost")
     first = least(c.relaxed, c.generation, ended)
-    face = held(c.relaxed, c.generation, first.value)
     progress("ties: the DSOs' cost")
     own = c.fees + c.wear
     if c.instance.settlement == "tariff":
         own = own + c.cost(c.P_boundary, np.array(c.instance.tariff_per_mwh)[None, :])
-    second = least(face, own, ended)
+    second = tied(c.relaxed, own, first, PRICE, ended, first.x)
     progress("ties: losses")
     # All the losses together weigh as much as the DSOs' cost may rise: so that is held, with room to search.
     lost = float(c.losses @ second.x)
     weight = HELD * max(abs(second.value), 1.0) / lost if lost > 0 else 0.0
-    third = least(face, own + weight * c.losses, ended)
+    third = tied(c.relaxed, own + weight * c.losses, first, -second.row_duals[-1], ended, second.x)
     if _beyond(third.x, second) > 2 * HELD:  # the solver's error exceeds what losses weigh
         third = second
     exchange = third.x[c.P_boundary]
@@ -85,7 +88,7 @@ def decide(c: Coordination, gap: float, ended: float, progress: Progress) -> Dec
     x[c.imbalance_down] = np.maximum(exchange - x[c.P_boundary], 0.0)
     imbalance = x[c.imbalance_up] + x[c.imbalance_down]
     exchange_mw = exchange * c.instance.base_mva
-    others = alternatives(c, face, third.x, ended, progress)
+    others = alternatives(c, first, third.x, ended, progress)
     return Decision(
         c.problem,
         c.program,
@@ -119,34 +122,34 @@ def cost(prices: Array, exchange_mw: Array, schedule: Schedule) -> float:
     return cost_at(prices, schedule) + IMBALANCE_PER_MWH * float(left)
 
 
-def follow(c: Coordination, exchange: Array, ended: float) -> Least:
+def follow(c: Coordination, exchange: Array, ended: float, *, exact: bool = True) -> Least:
     """The DSOs' relaxed answer to an exchange schedule, (ADN, T) in p.u.: least fees and wear.
 
     Energy costs them the same whatever they do: the schedule is given, and at ``lmp`` so are its prices.
     """
-    return least(c.scheduled(exchange, np.array([[ROOM]])), c.fees + c.wear, ended)
+    return least(c.scheduled(exchange, np.array([[ROOM]])), c.fees + c.wear, ended, exact=exact)
 
 
 def alternatives(
-    c: Coordination, face: Program, x: Array, ended: float, progress: Progress
+    c: Coordination, first: Least, x: Array, ended: float, progress: Progress
 ) -> tuple[Array, ...]:
     """The DSOs' answers to schedules at the ends of the TSO's optimal face, as many as time allows."""
-    exchange = np.zeros(len(c.program.c))
-    exchange[c.P_boundary] = np.sign(x[c.P_boundary])
-    throughput, sun = np.zeros((2, len(c.program.c)))
-    throughput[np.concatenate([c.columns("charge"), c.columns("discharge")])] = 1.0
-    sun[c.columns("pv_p")] = 1.0
+    base_mva = c.instance.base_mva
+    exchange, throughput, sun = np.zeros((3, len(c.program.c)))
+    exchange[c.P_boundary] = np.sign(x[c.P_boundary]) * base_mva
+    throughput[np.concatenate([c.columns("charge"), c.columns("discharge")])] = base_mva
+    sun[c.columns("pv_p")] = base_mva
     found: list[Array] = []
-    try:
-        for name, direction in (("battery use", throughput), ("exchange", exchange), ("sun", sun)):
-            for sense in (1.0, -1.0):
-                progress(f"other schedules: {'least' if sense > 0 else 'most'} {name}")
-                end = least(face, sense * direction, ended)
-                answer = c.answered(follow(c, end.x[c.P_boundary], ended).x)
-                if c.relaxed.violation(answer) <= FEASIBILITY:  # else the solver ended far from a point
-                    found.append(answer)
-    except Stopped:
-        pass  # what was found so far is still true
+    for name, direction in (("battery use", throughput), ("exchange", exchange), ("sun", sun)):
+        for sense in (1.0, -1.0):
+            progress(f"other schedules: {'least' if sense > 0 else 'most'} {name}")
+            with suppress(Stopped):  # what is found is still true
+                end = tied(c.relaxed, sense * direction, first, PRICE_MWH, ended, exact=False)
+                for exact in (False, True):
+                    answer = c.answered(follow(c, end.x[c.P_boundary], ended, exact=exact).x)
+                    if c.relaxed.violation(answer) <= FEASIBILITY:  # else the solver ended far from a point
+                        found.append(answer)
+                        break
     return tuple(found)
 
 

@@ -45,18 +45,22 @@ def solve_conic(
     *,
     exact: bool = True,
     tolerance: float = TOLERANCE,
+    size: float = 0.0,
 ) -> ConicResult:
     """Solve a program without integers over the chosen columns (a mask; default all).
 
     The chosen columns must share no row or cone with the others. Columns whose box is a point are
     substituted; redundant boxes are left out. What does not end is tried again with more care, and so is
     what misses a row, unless the point need not be ``exact``: the dual vector proves what it proves.
+
+    ``size``: the cost in $ that tolerances are relative to where the program's own cost is less, as it is
+    around a point (:meth:`Program.around`); such programs are refined at once.
     """
     ended = time.monotonic() + time_limit_s
     best, least = ConicResult("error", *(np.zeros(0),) * 3, 0, ""), np.inf
-    for refined, scaled in ATTEMPTS[1 if len(program.c) < SMALL else 0 :]:
+    for refined, scaled in ATTEMPTS[1 if size or len(program.c) < SMALL else 0 :]:
         left = ended - time.monotonic()
-        result, missed = _attempt(program, chosen, left, tolerance, refined=refined, scaled=scaled)
+        result, missed = _attempt(program, chosen, left, tolerance, size, refined=refined, scaled=scaled)
         if best.status != "solved":
             best, least = result, missed
         elif result.status == "solved":
@@ -69,7 +73,7 @@ def solve_conic(
         if not exact:
             break
         dearest = max(float(np.abs(best.row_duals).max(initial=0.0)), 1.0)
-        worth = WORTH * max(abs(float(program.c @ best.x)), 1.0)
+        worth = WORTH * max(abs(float(program.c @ best.x)), size, 1.0)
         if best.status != "solved" or least <= min(EXACT, worth / dearest):
             break
     return best
@@ -80,6 +84,7 @@ def _attempt(
     chosen: Array | None,
     time_limit_s: float,
     tolerance: float,
+    size: float,
     refined: bool,
     scaled: bool,
 ) -> tuple[ConicResult, float]:
@@ -132,7 +137,8 @@ def _attempt(
     settings.iterative_refinement_enable = refined
     if not refined:
         settings.max_iter = ITERATIONS
-    settings.tol_gap_abs = settings.tol_gap_rel = settings.tol_feas = tolerance
+    settings.tol_gap_rel = settings.tol_feas = tolerance
+    settings.tol_gap_abs = tolerance * max(size, 1.0)
     if np.isfinite(time_limit_s):
         settings.time_limit = max(time_limit_s, 0.01)
     quadratic = csc_array((int(free.sum()), int(free.sum())))

@@ -36,21 +36,38 @@ class RelaxationResult:
     message: str = ""
 
 
-def solve_relaxation(program: Program, time_limit_s: float = np.inf) -> RelaxationResult:
-    """Solve a program without integers or products; conic components together, linear ones together."""
+def solve_relaxation(
+    program: Program,
+    time_limit_s: float = np.inf,
+    near: Array | None = None,
+    size: float = 0.0,
+    *,
+    exact: bool = True,
+) -> RelaxationResult:
+    """Solve a program without integers or products; conic components together, linear ones together.
+
+    ``near``: a point that the solution is looked for around. Where costs or limits are told apart by less
+    than a millionth of themselves, only differences from such a point have the digits. Tolerances are then
+    relative to ``size``, in $, by default the cost there. ``exact`` as in :func:`solve_conic`.
+    """
     started = time.monotonic()
     merged = merge(program)
     program = merged.program
+    origin = np.zeros(len(program.c))
+    if near is not None:
+        origin = merged.together(near)
+        program, size = program.around(origin), size or max(abs(float(program.c @ origin)), 1.0)
     conic = conic_columns(program)
     linear = _solve_linear_part(program, ~conic, time_limit_s)
     if linear.status != "solved":
-        return replace(linear, x=merged.point(linear.x), row_duals=merged.row_duals(linear.row_duals))
+        x = merged.point(origin + linear.x)
+        return replace(linear, x=x, row_duals=merged.row_duals(linear.row_duals))
     left = time_limit_s - (time.monotonic() - started)
     tolerance = FINER if len(program.c) < SMALL else TOLERANCE
-    result = solve_conic(program, conic, left, tolerance=tolerance)
+    result = solve_conic(program, conic, left, exact=exact, tolerance=tolerance, size=size)
     return RelaxationResult(
         result.status,
-        merged.point(result.x + linear.x),
+        merged.point(origin + result.x + linear.x),
         merged.row_duals(result.row_duals + linear.row_duals),
         result.cone_duals,
         result.iterations,

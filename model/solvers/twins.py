@@ -32,6 +32,10 @@ class Merged:
         """The point of the whole program."""
         return self.shares * x[self.columns]
 
+    def together(self, x: Array) -> Array:
+        """The point of the merged program that a point of the whole program is."""
+        return np.bincount(self.columns, weights=x, minlength=len(self.program.c))
+
     def row_duals(self, y: Array) -> Array:
         """The dual vector of the whole program's rows."""
         return y[self.rows]
