@@ -16,8 +16,8 @@ SHORTEST_S = 0.1
 # Prices tried: at most so many, each at most STEP times the one before or that part of it, and chosen so that
 # NEXT of HELD is spent. At least MOST of it is as good as all.
 PRICES, STEP, NEXT, MOST = 6, 10.0, 0.75, 0.5
-# Tolerances are relative to this part of what is priced: its differences from point to point.
-FINER = 1e-3
+# Around a point tolerances are relative to this part of what is priced.
+DIFFERS = 1e-3
 
 
 class Stopped(Exception):
@@ -101,8 +101,14 @@ def tied(
     within: tuple[float, Least] | None = None
     beyond: tuple[float, Least] | None = None
     for _ in range(PRICES):
-        digits = 0.0 if near is None else max(abs(float(cost @ near)), FINER * price * size)
-        found = least(program, cost + price * kept, ended, near, digits, exact=exact)
+        digits = 0.0 if near is None else max(abs(float(cost @ near)), DIFFERS * price * size)
+        priced = cost + price * kept
+        try:
+            found = least(program, priced, ended, near, digits, exact=exact)
+        except Stopped as stop:
+            if near is None or stop.status != "error":
+                raise
+            found = least(program, priced, ended, exact=exact)  # of fewer digits
         spent = max((float(kept @ found.x) - first.value) / size, 0.0)
         if spent > HELD:
             beyond = spent, found

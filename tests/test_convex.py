@@ -91,6 +91,43 @@ def test_where_no_price_holds_the_cost_the_sequence_stops(shared, monkeypatch):
     assert stop.value.status == "error"
 
 
+def test_where_the_solver_is_lost_around_a_point_it_begins_from_nowhere(shared, monkeypatch):
+    real, lost = convex.solve_relaxation, []
+
+    def lost_nearby(program, time_limit_s, near, size, *, exact):
+        if near is not None:
+            lost.append(size)
+            return replace(real(program, time_limit_s), status=status)
+        return real(program, time_limit_s, near, size, exact=exact)
+
+    first = least(shared.relaxed, shared.generation, soon())
+    expected = tied(shared.relaxed, shared.fees, first, 40.0, soon(), first.x)
+    monkeypatch.setattr(convex, "solve_relaxation", lost_nearby)
+    status = "error"
+    found = tied(shared.relaxed, shared.fees, first, 40.0, soon(), first.x)
+    assert lost and found.value == pytest.approx(expected.value, rel=1e-4)
+    status = "time_limit"  # then there is no time to begin again
+    with pytest.raises(Stopped) as stop:
+        tied(shared.relaxed, shared.fees, first, 40.0, soon(), first.x)
+    assert stop.value.status == "time_limit"
+
+
+def test_where_losses_break_no_tie_the_dsos_cost_does(shared, monkeypatch):
+    real, calls = tso_led.tied, []
+
+    def once(*given, **how):
+        calls.append(given)
+        if len(calls) == 2:
+            raise Stopped("error", "lost")
+        return real(*given, **how)
+
+    monkeypatch.setattr(tso_led, "tied", once)
+    monkeypatch.setattr(tso_led, "alternatives", lambda *given: ())
+    found = run(shared.instance, "tso-led", shared=shared)
+    assert len(calls) == 2
+    assert found.certificate.status == "certified"
+
+
 def test_around_a_point_a_program_has_the_same_least_and_the_same_proof(shared):
     plain = least(shared.relaxed, shared.generation + shared.wear, soon())
     start = least(shared.relaxed, shared.generation, soon())

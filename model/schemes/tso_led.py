@@ -10,6 +10,7 @@ What the DSOs decide does not enter the TSO's cost, and whatever the TSO may cho
 leader's problem needs no optimality conditions of its followers, and convex programs in sequence are exact.
 """
 
+import time
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -56,7 +57,11 @@ def decide(c: Coordination, gap: float, ended: float, progress: Progress) -> Dec
     # All the losses together weigh as much as the DSOs' cost may rise: so that is held, with room to search.
     lost = float(c.losses @ second.x)
     weight = HELD * max(abs(second.value), 1.0) / lost if lost > 0 else 0.0
-    third = tied(c.relaxed, own + weight * c.losses, first, -second.row_duals[-1], ended, second.x)
+    price = -second.row_duals[-1]
+    try:
+        third = tied(c.relaxed, own + weight * c.losses, first, price, ended, first.x)
+    except Stopped:
+        third = second
     if _beyond(third.x, second) > 2 * HELD:  # the solver's error exceeds what losses weigh
         third = second
     exchange = third.x[c.P_boundary]
@@ -142,6 +147,8 @@ def alternatives(
     found: list[Array] = []
     for name, direction in (("battery use", throughput), ("exchange", exchange), ("sun", sun)):
         for sense in (1.0, -1.0):
+            if time.monotonic() >= ended:
+                return tuple(found)
             progress(f"other schedules: {'least' if sense > 0 else 'most'} {name}")
             with suppress(Stopped):  # what is found is still true
                 end = tied(c.relaxed, sense * direction, first, PRICE_MWH, ended, exact=False)
