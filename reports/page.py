@@ -10,7 +10,7 @@ import pandas as pd
 from reports import campaigns, claims, figures, profiles, rivals, schedules, tables, verdict
 from reports.counts import compare_counts, count_laws
 from reports.fits import NORMALISED, PHASES, fit_growth
-from reports.publish import STUDY_ROWS, Section, data_address, publish
+from reports.publish import STUDY_ROWS, Section, data_address, packed, publish
 from reports.rows import FINISHED, ReportError, Results, flat, read_results
 from reports.study import FEWEST_SIZES, SCHEME, Study
 from reports.study import study as choose_study
@@ -21,7 +21,7 @@ TRIED = ["solve_s", "total_s", "peak_mb"]  # the measures whose laws the larger 
 
 def write_report(results: Path, output: Path) -> Path:
     """Write index.html, report.md, figures/*.png, rows.jsonl and rows.csv, with a study of schemes also
-    study.jsonl; returns the path of index.html.
+    study.jsonl.gz; returns the path of index.html.
 
     ``results`` is a results folder, ``output`` a folder that is made if needed; the files of an older
     report in it are replaced, others are left alone. Everything is written beside ``output`` first and
@@ -32,9 +32,9 @@ def write_report(results: Path, output: Path) -> Path:
         raise ReportError("output folder", str(output), "a folder other than the results folder")
     found = read_results(results)
     led = claims.study(found.folder)
-    files = {"rows.jsonl": rows_jsonl(found.records), "rows.csv": rows_csv(found)}
+    files = {"rows.jsonl": rows_jsonl(found.records).encode(), "rows.csv": rows_csv(found).encode()}
     if led:
-        files[STUDY_ROWS] = rows_jsonl(led.records)
+        files[STUDY_ROWS] = packed(rows_jsonl(led.records))
     return publish(lambda: gather(found, led), files, output)
 
 

@@ -17,7 +17,7 @@ from reports.rows import ReportError
 from reports.tables import Table
 
 FIGURES = ("growth", "sizes", "times", "gaps", "memory", "profiles", "claims", "challenge", "day", "changes")
-STUDY_ROWS = "study.jsonl"
+STUDY_ROWS = "study.jsonl.gz"  # several hundred rows of all schemes, each of some 3 kB
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Section:
     tables: list[Table] = field(default_factory=list)
 
 
-def publish(gather: Callable[[], dict[str, Any]], files: Mapping[str, str], output: Path) -> Path:
+def publish(gather: Callable[[], dict[str, Any]], files: Mapping[str, bytes], output: Path) -> Path:
     """Write index.html, report.md, figures/*.png and ``files`` into ``output``; returns the path of
     index.html.
 
@@ -54,17 +54,21 @@ def publish(gather: Callable[[], dict[str, Any]], files: Mapping[str, str], outp
     return output / "index.html"
 
 
+def packed(text: str) -> bytes:
+    """A text compressed; the same bytes for the same text."""
+    return gzip.compress(text.encode(), mtime=0)
+
+
 def data_address(text: str) -> str:
-    """An address that holds a text within itself, compressed; the same bytes for the same text."""
-    packed = gzip.compress(text.encode(), mtime=0)
-    return f"data:application/gzip;base64,{base64.b64encode(packed).decode()}"
+    """An address that holds a text within itself, compressed."""
+    return f"data:application/gzip;base64,{base64.b64encode(packed(text)).decode()}"
 
 
 def _unwritable(output: Path, error: OSError) -> ReportError:
     return ReportError("output folder", str(output), f"a folder that can be written ({error.strerror})")
 
 
-def _write(content: dict[str, Any], files: Mapping[str, str], folder: Path) -> None:
+def _write(content: dict[str, Any], files: Mapping[str, bytes], folder: Path) -> None:
     (folder / "figures").mkdir()
     for picture in (content["hero"], *(section.picture for section in content["sections"])):
         if picture is not None:
@@ -72,8 +76,8 @@ def _write(content: dict[str, Any], files: Mapping[str, str], folder: Path) -> N
     for name, is_html in (("index.html", True), ("report.md", False)):
         template = _environment(is_html).get_template(f"report.{'html' if is_html else 'md'}.j2")
         (folder / name).write_text(template.render(content), "utf-8")
-    for name, text in files.items():
-        (folder / name).write_text(text, "utf-8")
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
 
 
 def _move(draft: Path, output: Path) -> None:

@@ -1,5 +1,6 @@
 """DSO-led or TSO-led? Verdicts from rows with known differences, and the study that `make study` orders."""
 
+import gzip
 import json
 import math
 from collections import Counter
@@ -167,9 +168,9 @@ def test_the_page_has_the_section_its_figure_and_its_rows(tmp_path):
     assert 'id="figure-claims"' in told
     assert (tmp_path / "out/figures/claims.png").stat().st_size > 10_000
     assert (tmp_path / "out/report.md").read_text().count("One factor at a time") == 1
-    lines = (tmp_path / "out/study.jsonl").read_text().splitlines()
+    lines = gzip.decompress((tmp_path / "out/study.jsonl.gz").read_bytes()).splitlines()
     assert [json.loads(line) for line in lines] == records
-    assert 'href="study.jsonl"' in told and "(study.jsonl)" in (tmp_path / "out/report.md").read_text()
+    assert 'href="study.jsonl.gz"' in told and "(study.jsonl.gz)" in (tmp_path / "out/report.md").read_text()
     # the growth study is as it was
     assert "tso-led" not in read_results(tmp_path / "rows").series
 

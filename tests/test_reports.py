@@ -340,7 +340,7 @@ def test_report_is_compact_deterministic_and_replaces_an_older_one(report: Path,
 
 def test_one_size_all_stopped_and_no_schedule(tmp_path: Path) -> None:
     (tmp_path / "out" / "figures").mkdir(parents=True)
-    older = [tmp_path / "out" / name for name in ("figures/day.png", "figures/claims.png", "study.jsonl")]
+    older = [tmp_path / "out" / name for name in ("figures/day.png", "figures/claims.png", "study.jsonl.gz")]
     for path in older:
         path.write_text("of an older report")
     unknown = dict.fromkeys((*COUNTS, "predicted", "solve_s", "peak_mb", "gap"))
