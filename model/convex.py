@@ -98,7 +98,7 @@ def tied(
     Raises Stopped where there is no solution, none in time, or where no price holds the cost.
     """
     kept, size = first.program.c, max(abs(first.value), 1.0)
-    within: tuple[float, Least] | None = None
+    within: tuple[float, float, Least] | None = None  # spent, at that price
     beyond: tuple[float, Least] | None = None
     for _ in range(PRICES):
         digits = 0.0 if near is None else max(abs(float(cost @ near)), DIFFERS * price * size)
@@ -113,20 +113,19 @@ def tied(
         if spent > HELD:
             beyond = spent, found
         else:
-            within = spent, replace(found, row_duals=np.append(found.row_duals, -price))
+            within = spent, price, found
         if within is not None and (exact or beyond is not None or spent >= MOST * HELD):
             break
         price *= float(np.clip(np.sqrt(spent / (NEXT * HELD)), 1 / STEP, STEP))
     if within is None:
         raise Stopped("error", "no price holds what came first")
-    spent, found = within
-    x = found.x
+    spent, price, found = within
+    x, duals = found.x, (np.append(found.row_duals, -price), found.cone_duals)
     if beyond is not None and not exact:
         part = (HELD - spent) / (beyond[0] - spent)
         x, spent = (1 - part) * x + part * beyond[1].x, HELD
     row = replace(held(program, kept, first.value, spent), c=cost, c0=0.0)
-    bound = safe_bound(row, found.row_duals, found.cone_duals)
-    return Least(x, row.objective(x), row, found.row_duals, found.cone_duals, bound)
+    return Least(x, row.objective(x), row, *duals, safe_bound(row, *duals))
 
 
 def held(program: Program, cost: Array, value: float, part: float) -> Program:
