@@ -17,7 +17,7 @@ from functools import partial
 
 import numpy as np
 
-from model.certificate import FEASIBILITY, Check
+from model.certificate import FEASIBILITY, MONEY, Check
 from model.convex import HELD, Least, Stopped, least, tied
 from model.decision import Decision, Progress
 from model.metrics import Schedule
@@ -79,18 +79,16 @@ def decide(c: Coordination, gap: float, ended: float, progress: Progress) -> Dec
     for columns in (c.imbalance_up, c.imbalance_down):
         priced = priced + c.cost(columns, IMBALANCE_PER_MWH)
     relaxed = least(banded, priced, ended)
-    found, cost_relaxed = c.whole(banded, priced, relaxed, gap, ended), relaxed.value
-    if banded.violation(found.x) > SOUND:
+    found, cost_relaxed = _netted(c, c.whole(banded, priced, relaxed, gap, ended), exchange), relaxed.value
+    if _astray(found) > 1:
         # The price of imbalance has its kink where the schedule has no interior, and a solver may end beside
-        # it. Then nobody leaves the schedule; what that forgoes is in the gap.
-        kept = c.whole(banded, priced, replace(relaxed, x=third.x, value=scheduled_cost), np.inf, ended)
-        if banded.violation(kept.x) < banded.violation(found.x):
+        # it, or miss rows by as much as leaving is worth. Then nobody leaves the schedule; what that forgoes
+        # is in the gap.
+        start = replace(relaxed, x=third.x, value=scheduled_cost)
+        kept = _netted(c, c.whole(banded, priced, start, np.inf, ended), exchange)
+        if _astray(kept) < _astray(found):
             found, cost_relaxed = kept, scheduled_cost
     x = c.answered(found.x)
-
-    # What an interior-point method leaves on both at once is no imbalance.
-    x[c.imbalance_up] = np.maximum(x[c.P_boundary] - exchange, 0.0)
-    x[c.imbalance_down] = np.maximum(exchange - x[c.P_boundary], 0.0)
     imbalance = x[c.imbalance_up] + x[c.imbalance_down]
     exchange_mw = exchange * c.instance.base_mva
     others = alternatives(c, first, third.x, ended, progress)
@@ -125,6 +123,19 @@ def cost(prices: Array, exchange_mw: Array, schedule: Schedule) -> float:
     """The DSOs' cost at the schedule's prices in $/MWh, and what leaving the schedule costs them, in $."""
     left = sum(np.abs(f.P_boundary - own).sum() for f, own in zip(schedule.feeders, exchange_mw, strict=True))
     return cost_at(prices, schedule) + IMBALANCE_PER_MWH * float(left)
+
+
+def _netted(c: Coordination, found: Least, exchange: Array) -> Least:
+    """The same with what leaves the schedule, up or down: an interior-point method has a little of both."""
+    x = found.x.copy()
+    x[c.imbalance_up] = np.maximum(x[c.P_boundary] - exchange, 0.0)
+    x[c.imbalance_down] = np.maximum(exchange - x[c.P_boundary], 0.0)
+    return replace(found, x=x, value=float(found.program.c @ x))
+
+
+def _astray(found: Least) -> float:
+    """More than 1: the point misses its program, or costs less than its bound."""
+    return max(found.program.violation(found.x) / SOUND, -found.gap / MONEY)
 
 
 def follow(c: Coordination, exchange: Array, ended: float, *, exact: bool = True) -> Least:
