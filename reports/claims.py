@@ -107,7 +107,7 @@ def _side(found: Interval, sense: int) -> str:
 
 @dataclass(frozen=True)
 class Study:
-    """The section: sentences, figure, tables, and the rows as written."""
+    """The section: a paragraph a claim, figure, tables, and the rows as written."""
 
     text: str
     picture: Picture
@@ -149,16 +149,16 @@ def study(results: Path) -> Study | None:
         (*(_forest(known, claim.measures[0]) for claim in CLAIMS), *pictured.panels),
     )
     left_out = len(records) - len(certified)
-    sentences = [_verdict(claim, known, base) for claim in CLAIMS]
-    sentences.append(
+    basis = (
         f"Every difference is between two certified runs on the same instance, {about}; self-consumption, "
         "imports and battery use come from physical flows."
     )
     if left_out:
-        sentences.append(f"{left_out} of {len(records)} runs are not certified and were left out.")
+        basis += f" {left_out} of {len(records)} runs are not certified and were left out."
+    paragraphs = [*(_verdict(claim, known, base) for claim in CLAIMS), basis]
     tables = [verdicts(known, base), flips(known, base), by_factor(known), cells(at_base)]
     tables += [one for one in [own_figures(at_base)] if one.lines]
-    return Study(" ".join(sentences), picture, tables, records)
+    return Study("\n\n".join(paragraphs), picture, tables, records)
 
 
 def levels(options: Sequence[dict[str, Any]]) -> list[str]:
@@ -229,7 +229,7 @@ def _verdict(claim: Claim, known: list[Effect], base: str) -> str:
         if (turned := elsewhere(one, known, _turned(one.verdict)))
     ]
     ending = f" It flips {' and '.join(flipped)}." if flipped else ""
-    return f"{claim.words}: {judged(own)}. {'; '.join(told)}.{ending}"
+    return f"{claim.words}: {judged(own)}. Measured: {'; '.join(told)}.{ending}"
 
 
 def judged(own: list[Effect]) -> str:

@@ -22,7 +22,9 @@ STUDY_ROWS = "study.jsonl.gz"  # several hundred rows of all schemes, each of so
 
 @dataclass(frozen=True)
 class Section:
-    """One section of the page: a picture, if there is one, and the tables behind it."""
+    """One section of the page: paragraphs apart by empty lines, a picture, if there is one, and the tables
+    behind it.
+    """
 
     anchor: str
     title: str

@@ -71,6 +71,8 @@ def test_a_claim_is_confirmed_refuted_or_mixed_by_the_sign_of_paired_differences
     assert "lowers imports from the transmission network: confirmed." in told
     assert "imports -3 MWh (95 % interval" in told and "flips" not in told
     assert "6 instances of N = 5, default data" in told
+    begun = [paragraph.split(":")[0] for paragraph in told.split("\n\n")]
+    assert begun[:3] == [claim.words for claim in claims.CLAIMS]
 
 
 def test_the_interval_is_of_differences_not_of_levels(tmp_path):
