@@ -79,15 +79,14 @@ def decide(c: Coordination, gap: float, ended: float, progress: Progress) -> Dec
     for columns in (c.imbalance_up, c.imbalance_down):
         priced = priced + c.cost(columns, IMBALANCE_PER_MWH)
     relaxed = least(banded, priced, ended)
-    found, cost_relaxed = _netted(c, c.whole(banded, priced, relaxed, gap, ended), exchange), relaxed.value
+    found = _netted(c, c.whole(banded, priced, relaxed, gap, ended), exchange)
     if _astray(found) > 1:
         # The price of imbalance has its kink where the schedule has no interior, and a solver may end beside
-        # it, or miss rows by as much as leaving is worth. Then nobody leaves the schedule; what that forgoes
-        # is in the gap.
+        # it, or miss rows by as much as leaving is worth. Then it is begun from the schedule as planned,
+        # which nobody leaves; what that forgoes is in the gap.
         start = replace(relaxed, x=third.x, value=scheduled_cost)
         kept = _netted(c, c.whole(banded, priced, start, np.inf, ended), exchange)
-        if _astray(kept) < _astray(found):
-            found, cost_relaxed = kept, scheduled_cost
+        found = min(found, kept, key=_astray)
     x = c.answered(found.x)
     imbalance = x[c.imbalance_up] + x[c.imbalance_down]
     exchange_mw = exchange * c.instance.base_mva
@@ -109,8 +108,8 @@ def decide(c: Coordination, gap: float, ended: float, progress: Progress) -> Dec
         imbalance_per_mwh=IMBALANCE_PER_MWH,
         figures={
             "scheduled_generation_cost": first.value,
-            "restoring_costs_dsos": found.value - cost_relaxed,
-            "band_saves_dsos": scheduled_cost - cost_relaxed,
+            "restoring_costs_dsos": found.value - relaxed.value,
+            "band_saves_dsos": scheduled_cost - relaxed.value,
             "leaving_costs_tso": float(c.generation @ (x - before)),
             "imbalance_mwh": c.instance.base_mva * float(imbalance.sum()),
             "alternatives": float(len(others)),
@@ -134,7 +133,7 @@ def _netted(c: Coordination, found: Least, exchange: Array) -> Least:
 
 
 def _astray(found: Least) -> float:
-    """More than 1: the point misses its program, or costs less than its bound."""
+    """More than 1 where a point misses its program by more than is sound, or costs less than its bound."""
     return max(found.program.violation(found.x) / SOUND, -found.gap / MONEY)
 
 
