@@ -1,5 +1,7 @@
 """Signs, boxes, accounts and payments at the seam between the grids, in MW and $, at a random point."""
 
+from dataclasses import replace
+
 import pyomo.environ as pyo
 import pytest
 from uneven import (
@@ -16,7 +18,7 @@ from uneven import (
     values,
 )
 
-from model.boundary import access_fees, hosted, load_box, settlement_payment
+from model.boundary import access_fees, add_imbalance, hosted, load_box, settlement_payment
 from model.per_unit import feeder_data, transmission_data
 from model.schemes import build
 
@@ -147,3 +149,28 @@ def test_at_the_followers_prices_the_payment_is_its_cost_less_the_native_value(m
     f = m.follower
     expected = sum(pyo.value(f.hour_cost[t]) - pyo.value(f.native_value[t]) for t in range(HOURS))
     assert pyo.value(settlement_payment(m, CASE, range(HOURS))) == pytest.approx(expected, **CLOSE)
+
+
+def test_an_exchange_schedule_is_kept_or_left_by_an_imbalance_within_what_the_root_can_take():
+    """Boundary power is the schedule, more (up) or less (down); no room where the root's limits cross."""
+    m = build(CASE).m
+    data = [feeder_data(feeder, BASE) for feeder in CASE.feeders]
+    crossed = ((0.3, 0.2), *data[1].boundary_box[1:])
+    add_imbalance(m, CASE, [data[0], replace(data[1], boundary_box=crossed), *data[2:]], range(HOURS))
+    for d in FEEDERS:
+        for t in range(HOURS):
+            least, most = boundary_limits_mw(d, t)
+            room = 0.0 if (d, t) == (1, 0) else most - least
+            for imbalance in (m.imbalance_up[d, t], m.imbalance_down[d, t]):
+                assert imbalance.lb == 0.0 and BASE * imbalance.ub == pytest.approx(room, **CLOSE)
+            assert pyo.value(m.exchange[d, t]) == 0.0
+    assert len(m.exchange_schedule) == CASE.n_adns * HOURS
+    draw_point(m)
+    for d in FEEDERS:
+        for t in range(HOURS):
+            up, down = m.imbalance_up[d, t].value, m.imbalance_down[d, t].value
+            m.exchange[d, t] = 0.25 + d
+            row = m.exchange_schedule[d, t]
+            taken = m.feeder[d].P_boundary[t].value - up + down
+            assert row.equality and up != 0.0 and down != 0.0
+            assert surplus(row) == pytest.approx(taken - 0.25 - d, **CLOSE)
