@@ -181,8 +181,8 @@ def _level(base: dict[str, Any], own: dict[str, Any]) -> str:
 
 
 def effects(by_level: dict[str, pd.DataFrame]) -> list[Effect]:
-    """All measures of all claims at every level with pairs, the default level first."""
-    order = sorted(by_level, key=lambda level: level != "default")
+    """All measures of all claims at every level with pairs, the default level first, then by name."""
+    order = sorted(by_level, key=lambda level: (level != "default", level))
     found = []
     for level in order:
         own = by_level[level]
@@ -228,7 +228,12 @@ def _verdict(claim: Claim, known: list[Effect], base: str) -> str:
         for one in own
         if (turned := elsewhere(one, known, _turned(one.verdict)))
     ]
-    ending = f" It flips {' and '.join(flipped)}." if flipped else ""
+    n_others = len({one.level for one in known}) - 1
+    ending = ""
+    if flipped:
+        ending = f" It flips {' and '.join(flipped)}."
+    elif n_others and any(_turned(one.verdict) for one in own):
+        ending = f" It flips at none of the {_count(n_others, 'other level')}."
     return f"{claim.words}: {judged(own)}. Measured: {'; '.join(told)}.{ending}"
 
 

@@ -119,6 +119,8 @@ def test_where_a_finding_flips_is_told(tmp_path):
     found = studied(tmp_path, records)
     imports = found.text[found.text.index("lowers imports") :]
     assert "It flips for imports at settlement tariff." in imports
+    assert "local self-consumption: confirmed." in found.text
+    assert found.text.count("It flips at none of the 3 other levels.") == 2
     places = next(line for line in found.tables[1].lines if line[0].text == "imports")
     shown = [cell.text for cell in places[1:]]
     assert shown == [CONFIRMED, "pv penetration 0.7", "settlement tariff", "fees times 2"]
