@@ -1,6 +1,7 @@
 """Clarabel's attempts at a program, and twins solved as one."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -119,6 +120,36 @@ def test_a_point_that_misses_a_row_is_tried_again(relaxed, monkeypatch):
         made = tried(monkeypatch, ("solved", off), ("solved", 3 * off), later)
         found = solve_conic(relaxed, chosen)
         assert found.status == "solved" and found.x == pytest.approx(expected.x + off, abs=1e-12)
+
+
+def test_a_point_misses_what_it_leaves_and_not_what_the_solvers_slacks_leave(relaxed, monkeypatch):
+    class Off:
+        """Clarabel with its point or its slacks off by a little."""
+
+        def __init__(self, *program):
+            self.solution = solver(*program).solve()
+
+        def solve(self):
+            names = ("x", "s", "z", "status", "iterations")
+            told = {name: getattr(self.solution, name) for name in names}
+            return SimpleNamespace(**told | {name: np.array(told[name]) + by for name, by in off.items()})
+
+    solver, chosen = conic.clarabel.DefaultSolver, conic_columns(relaxed)
+    monkeypatch.setattr(conic.clarabel, "DefaultSolver", Off)
+
+    def missed():
+        settings = {"refined": True, "scaled": True}
+        result, most = conic._attempt(relaxed, chosen, np.inf, conic.TOLERANCE, 0.0, **settings)
+        return result.x, most
+
+    off = {}
+    x, exact = missed()
+    assert exact < EXACT
+    off = {"s": 1e-3}
+    assert missed()[1] == exact
+    off = {"x": 1e-3}
+    y, most = missed()
+    assert y[chosen].max() > x[chosen].max() and most >= 1e-3 - exact
 
 
 def test_a_point_that_need_not_be_exact_is_taken_as_it_is(relaxed, monkeypatch):
