@@ -12,6 +12,9 @@ from model.kkt import LoadBox, Multipliers
 from model.per_unit import FeederData, TransmissionData, price
 from model.trading import partners
 
+# Variables that are an ADN's account: they cost fees, and no power moves with them.
+ACCOUNTS = frozenset(("p_import", "p_export", "importing"))
+
 
 def add_boundary_variables(b: pyo.Block, data: FeederData, hours: range) -> None:
     """Physical boundary power, the import and export accounts, and their binary."""

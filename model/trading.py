@@ -12,6 +12,10 @@ from model.boxes import BOTH, UPPER
 from model.data import Instance
 from model.per_unit import FeederData, price
 
+# Variables that are accounts and trades: they cost fees, and no power moves with them.
+ACCOUNTS = frozenset(("grid_import", "grid_export", "buy_in", "buy_out", "sell_in", "sell_out", "selling"))
+TRADES = frozenset(("x", "exports_trade"))
+
 
 def add_account_variables(b: pyo.Block, data: FeederData, hours: range) -> None:
     """Purchases and sales of every load bus, each in a finite box.

@@ -5,31 +5,29 @@ nothing, so that its optimum bounds the social cost of every other scheme. Not t
 bound of ``dso-led``, which counts fees and bounds the leaders' cost alone.
 """
 
-from model.convex import least
+from model.convex import Stopped, least
 from model.decision import Decision, Progress
 from model.metrics import Schedule
 from model.outcome import Outcome
 from model.schemes.coordination import Coordination
-
-# Peers' accounts leave the social cost as it is. A fee counts for this part of itself, so that no account
-# runs in circles by more than an interior-point method can see; the gap says what that costs.
-TIE = 1e-2
+from model.solvers.books import keep_books
 
 
 def decide(c: Coordination, gap: float, ended: float, progress: Progress) -> Decision:
-    """Least social cost, its safe bound first, then a point with whole binaries and few fees.
+    """Least social cost of power alone, its safe bound first; then the accounts of least fees beside it.
 
     Raises Stopped where a program has no solution or none in time.
     """
     social = c.generation + c.wear
     progress("social cost")
-    planned = least(c.relaxed, social, ended)
+    planned = least(c.grids, social, ended)
+    power = c.whole(c.grids, social, planned, gap / 2, ended).x
     progress("accounts")
-    tied = social + TIE * c.fees
-    relaxed = least(c.relaxed, tied, ended)
-    found = c.whole(c.relaxed, tied, relaxed, gap / 2, ended)
+    kept = keep_books(c.program, c.relaxed, c.fees, power, gap, ended)
+    if kept is None:
+        raise Stopped("time_limit", "no accounts in time")
     progress("dispatch")
-    x = c.answered(found.x)
+    x = c.answered(kept)
     value = float(social @ x)
     return Decision(
         c.problem,

@@ -21,6 +21,7 @@ from model.problem import Problem
 from model.program import Array, Program
 from model.schemes import dso_led
 from model.solvers.binaries import leader_binaries, round_by_direction, settle
+from model.solvers.books import account_columns, keep_books, without
 from model.solvers.follower import Follower
 from model.solvers.outer_approximation import branch
 from model.stamping import compile_problem, pattern_hours, stamped_costs
@@ -32,15 +33,17 @@ class Coordination:
 
     In $: ``generation`` (shedding and spillage included), ``fees`` and ``wear``. ``losses`` are the feeders'
     in p.u. h. ``P_boundary``, ``imbalance_up`` and ``imbalance_down`` are columns, (ADN, T). ``relaxed`` is
-    the program without complementarities and integrality, ``dsos`` the same without the TSO, whose rows are
-    lifted and whose columns rest at zero; ``exchange_rows`` are the rows of both that hold an exchange
-    schedule, without limits as they stand and with no imbalance.
+    the program without complementarities and integrality, ``dsos`` the same without the TSO, and ``grids``
+    without accounts and trades: power alone, all of whose costs are the social ones. Rows and columns stay in
+    their places. ``exchange_rows`` are the rows that hold an exchange schedule, without limits as they stand
+    and with no imbalance.
     """
 
     problem: Problem
     program: Program
     relaxed: Program
     dsos: Program
+    grids: Program
     exchange_rows: Array
     generation: Array
     fees: Array
@@ -77,24 +80,32 @@ class Coordination:
         return replace(narrowed, row_lower=lower, row_upper=upper)
 
     def whole(self, relaxed: Program, cost: Array, start: Least, gap: float, ended: float) -> Least:
-        """The relaxed least with binaries restored: by direction, those in conflict or where that fails all,
-        and by branching where that leaves a gap.
+        """The relaxed least with binaries restored: in the accounts beside the power that flows; by
+        direction, those in conflict or where that fails all; by branching where that leaves a gap.
 
         The safe bound stays that of the relaxation. Raises Stopped where no such point is found.
         """
         priced = replace(relaxed, c=cost, c0=0.0)
-        binaries, rounded = leader_binaries(self.program), round_by_direction(self.program, start.x)[0]
+        binaries = leader_binaries(self.program)
+        rounded, undecided = round_by_direction(self.program, start.x)
+        found = None
+        if undecided.any():
+            x = keep_books(self.program, relaxed, cost, start.x, gap / 2, ended)
+            found = None if x is None else replace(start, x=x, value=float(cost @ x))
+            if found is not None and found.gap <= gap:
+                return found
         x = settle(self.program, priced, start.x, ended)
-        if x is None:
+        if x is None and found is None:
             sides = dict(zip(binaries.tolist(), rounded[binaries].tolist(), strict=True))
             with suppress(Stopped):
                 x = least(relaxed.with_fixed(sides), cost, ended).x
-        found = None if x is None else replace(start, x=x, value=float(cost @ x))
+        if x is not None and (found is None or cost @ x < found.value):
+            found = replace(start, x=x, value=float(cost @ x))
         if found is not None and found.gap <= gap:
             return found
         integer = np.zeros_like(self.program.integer)
         integer[binaries] = True
-        first = rounded if x is None else x
+        first = rounded if found is None else found.x
         left = ended - time.monotonic()
         result = branch(replace(priced, integer=integer), first, gap, left, lambda message: None)
         if result.x is not None:
@@ -147,6 +158,9 @@ def compiled(problem: Problem) -> Coordination:
     unused = np.concatenate([program.column(name) for name in ("imbalance_up", "imbalance_down")])
     relaxed = program.relaxed().with_fixed(dict.fromkeys(unused.tolist(), 0.0))
     kept = np.cumsum(~program.complementarity_rows) - 1
+    tso = np.zeros(len(program.c), dtype=bool)
+    for name, where in program.columns.items():
+        tso[where] = name.startswith(("follower.", "complementarity."))
 
     feeders = [feeder_data(feeder, instance.base_mva) for feeder in instance.feeders]
     hours = pattern_hours(instance.hours)
@@ -166,7 +180,8 @@ def compiled(problem: Problem) -> Coordination:
         problem,
         program,
         relaxed,
-        _without_tso(program, relaxed, kept),
+        without(relaxed, tso),
+        without(relaxed, account_columns(program)),
         kept[own],
         program.objective_map.row(problem.m.follower.cost.expr)[0],
         fees,
@@ -177,15 +192,3 @@ def compiled(problem: Problem) -> Coordination:
         by_adn("imbalance_down"),
         Follower(problem, program),
     )
-
-
-def _without_tso(program: Program, relaxed: Program, kept: Array) -> Program:
-    """``relaxed`` with the rows of the TSO lifted and its columns at zero; ``kept``: where rows went."""
-    theirs = [where for name, where in program.rows.items() if name.startswith("follower.")]
-    rows = kept[np.concatenate([np.arange(where.start, where.stop) for where in theirs])]
-    lower, upper = relaxed.row_lower.copy(), relaxed.row_upper.copy()
-    lower[rows], upper[rows] = -np.inf, np.inf
-    resting = [name for name in program.columns if name.startswith(("follower.", "complementarity."))]
-    columns = np.concatenate([program.column(name) for name in resting])
-    at_rest = relaxed.with_fixed(dict.fromkeys(columns.tolist(), 0.0))
-    return replace(at_rest, row_lower=lower, row_upper=upper)

@@ -25,6 +25,7 @@ from model.outcome import Outcome
 from model.program import Array
 from model.schemes.coordination import Coordination
 from model.schemes.price_taking import cost_at
+from model.solvers.books import keep_books
 from model.solvers.follower import SOUND
 
 # An ADN may leave its schedule by this part of its peak load, at this price beside the energy's: dearer than
@@ -47,7 +48,7 @@ def decide(c: Coordination, gap: float, ended: float, progress: Progress) -> Dec
     solution or none in time.
     """
     progress("generation cost")
-    first = least(c.relaxed, c.generation, ended)
+    first = least(c.grids, c.generation, ended)
     progress("ties: the DSOs' cost")
     own = c.fees + c.wear
     if c.instance.settlement == "tariff":
@@ -78,12 +79,19 @@ def decide(c: Coordination, gap: float, ended: float, progress: Progress) -> Dec
     scheduled_cost = float(priced @ third.x)
     for columns in (c.imbalance_up, c.imbalance_down):
         priced = priced + c.cost(columns, IMBALANCE_PER_MWH)
-    relaxed = least(banded, priced, ended)
-    found = _netted(c, c.whole(banded, priced, relaxed, gap, ended), exchange)
+    # The schedule as planned, which nobody leaves, is seldom far from the best: then a bound will do, which
+    # is had many times sooner than a point. What is forgone is in the gap.
+    relaxed = least(banded, priced, ended, exact=False)
+    found = None
+    books = keep_books(c.program, banded, priced, third.x, gap / 2, ended)
+    if books is not None:
+        found = _netted(c, replace(relaxed, x=books, value=float(priced @ books)), exchange)
+    if found is None or _astray(found) > 1 or found.gap > gap:
+        relaxed = least(banded, priced, ended)
+        found = _netted(c, c.whole(banded, priced, relaxed, gap, ended), exchange)
     if _astray(found) > 1:
         # The price of imbalance has its kink where the schedule has no interior, and a solver may end beside
-        # it, or miss rows by as much as leaving is worth. Then it is begun from the schedule as planned,
-        # which nobody leaves; what that forgoes is in the gap.
+        # it, or miss rows by as much as leaving is worth.
         start = replace(relaxed, x=third.x, value=scheduled_cost)
         kept = _netted(c, c.whole(banded, priced, start, np.inf, ended), exchange)
         found = min(found, kept, key=_astray)
@@ -108,7 +116,7 @@ def decide(c: Coordination, gap: float, ended: float, progress: Progress) -> Dec
         imbalance_per_mwh=IMBALANCE_PER_MWH,
         figures={
             "scheduled_generation_cost": first.value,
-            "restoring_costs_dsos": found.value - relaxed.value,
+            "restoring_costs_dsos": found.value - scheduled_cost,
             "band_saves_dsos": scheduled_cost - relaxed.value,
             "leaving_costs_tso": float(c.generation @ (x - before)),
             "imbalance_mwh": c.instance.base_mva * float(imbalance.sum()),
@@ -161,7 +169,7 @@ def alternatives(
                 return tuple(found)
             progress(f"other schedules: {'least' if sense > 0 else 'most'} {name}")
             with suppress(Stopped):  # what is found is still true
-                end = tied(c.relaxed, sense * direction, first, PRICE_MWH, ended, exact=False)
+                end = tied(c.grids, sense * direction, first, PRICE_MWH, ended, exact=False)
                 for exact in (False, True):
                     answer = c.answered(follow(c, end.x[c.P_boundary], ended, exact=exact).x)
                     if c.relaxed.violation(answer) <= FEASIBILITY:  # else the solver ended far from a point

@@ -93,7 +93,8 @@ def components(program: Program) -> tuple[Array, Array]:
     n = len(program.c)
     # A cone ties its variables together: one node a row of A and one a cone.
     owner = np.repeat(np.arange(len(program.cone_dims)), program.cone_dims)
-    gather = csr_array((np.ones(len(owner)), (owner, np.arange(len(owner)))))
+    places = owner, np.arange(len(owner))
+    gather = csr_array((np.ones(len(owner)), places), shape=(len(program.cone_dims), len(owner)))
     touches = vstack([abs(program.A), gather @ abs(program.cone_A)]).tocoo()
     size = n + touches.shape[0]
     graph = csr_array((np.ones(touches.nnz), (touches.col, n + touches.row)), shape=(size, size))
