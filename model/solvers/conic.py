@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import clarabel
 import numpy as np
-from scipy.sparse import csc_array, csr_array, eye_array, vstack
+from scipy.sparse import csc_array, csr_array
 
 from model.program import Array, Program, cone_starts
 
@@ -96,8 +96,8 @@ def _attempt(
     x = np.where(fixed & chosen, program.lower, 0.0)
     rows = np.flatnonzero(_touched(program.A, chosen))
     # A row of fixed columns alone says nothing, and has no interior where it holds with equality.
-    held = ~_touched(program.A[rows], free)
-    value = program.A[rows] @ x
+    held = ~_touched(program.A, free)[rows]
+    value = (program.A @ x)[rows]
     kept = ~held | (value < program.row_lower[rows] - FIXED) | (value > program.row_upper[rows] + FIXED)
     rows = rows[kept]
     in_cone = np.logical_or.reduceat(_touched(program.cone_A, chosen), cone_starts(program.cone_dims))
@@ -107,23 +107,29 @@ def _attempt(
     above, below = np.isfinite(up) & ~equal, np.isfinite(low) & ~equal
     at_most = np.flatnonzero(program.enforced_upper & free)
     at_least = np.flatnonzero(program.enforced_lower & free)
-    # Clarabel's rows: side - M x in its cone. M takes from all rows, all boxes and all rows of cones.
-    m = len(program.row_lower)
+    # Clarabel's rows: side - M x in its cone.
+    boxes = np.concatenate([at_most, at_least])
     parts = [
-        (1.0, rows[equal], up[equal]),
-        (1.0, rows[above], up[above]),
-        (-1.0, rows[below], low[below]),
-        (1.0, m + at_most, program.upper[at_most]),
-        (-1.0, m + at_least, program.lower[at_least]),
-        (-1.0, m + n + cones, -program.cone_b[cones]),
+        (1.0, up[equal]),
+        (1.0, up[above]),
+        (-1.0, low[below]),
+        (1.0, program.upper[at_most]),
+        (-1.0, program.lower[at_least]),
+        (-1.0, -program.cone_b[cones]),
     ]
-    sign = np.concatenate([np.full(len(taken), one) for one, taken, _ in parts])
-    stacked = vstack([program.A, eye_array(n), program.cone_A], format="csr")[
-        np.concatenate([taken for _, taken, _ in parts])
-    ]
-    stacked.data *= np.repeat(sign, np.diff(stacked.indptr))
-    rhs = sign * np.concatenate([side for *_, side in parts]) - stacked @ x
-    stacked = stacked[:, free].tocsc()
+    sign = np.concatenate([np.full(len(side), one) for one, side in parts])
+    side = np.concatenate([side for _, side in parts])
+    # Entries by hand: for small programs sparse matrices cost more to put together than cones to solve.
+    linear = program.A[np.concatenate([rows[equal], rows[above], rows[below]])]
+    conic = program.cone_A[cones]
+    counts = np.concatenate([np.diff(linear.indptr), np.ones(len(boxes), dtype=int), np.diff(conic.indptr)])
+    row = np.repeat(np.arange(len(side)), counts)
+    column = np.concatenate([linear.indices, boxes, conic.indices])
+    entry = sign[row] * np.concatenate([linear.data, np.ones(len(boxes)), conic.data])
+    rhs = sign * side - np.bincount(row, entry * x[column], len(side))
+    ours = free[column]
+    places = row[ours], (np.cumsum(free) - 1)[column[ours]]
+    stacked = csc_array((entry[ours], places), shape=(len(side), int(free.sum())))
     n_equal = int(equal.sum())
     n_linear = int(above.sum() + below.sum()) + len(at_most) + len(at_least)
     kinds = [clarabel.ZeroConeT(n_equal), clarabel.NonnegativeConeT(n_linear)]
@@ -167,4 +173,5 @@ def _attempt(
 
 def _touched(matrix: csr_array, chosen: Array) -> Array:
     """Rows with an entry in a chosen column; empty rows belong to nobody."""
-    return np.asarray(abs(matrix) @ chosen.astype(float)).ravel() > 0
+    row = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+    return np.bincount(row[chosen[matrix.indices] & (matrix.data != 0)], minlength=matrix.shape[0]) > 0

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from scipy.sparse import block_array, csr_array
+from scipy.sparse import csr_array
 
 from model.by_hour import HourBlocks
 from model.program import Array, Program
@@ -79,15 +79,14 @@ class Hour:
         c = np.concatenate([p.c, np.full(m + 2, penalty)])
         c[merged.columns[self.batteries]] = question.worth
         c[load] += question.lam
-        # The row that sums the inflows holds the aggregated one; it may be missed. None without batteries.
-        row = np.flatnonzero(p.A[:, [inflow]].toarray().ravel())[:1].repeat(2)
-        sign = np.array([1.0, -1.0])[: len(row)]
-        missed = csr_array((sign, (row, m + np.arange(len(row)))), shape=(len(p.row_lower), m + 2))
-        limits = csr_array(
-            (question.G.ravel(), (np.repeat(np.arange(m), n_hosts), np.tile(load, m))), shape=(m, n)
-        )
-        beyond = csr_array((-np.ones(m), (np.arange(m), np.arange(m))), shape=(m, m + 2))
-        blocks = [[p.A, missed], [limits, beyond]] if m else [[p.A, missed]]
+        # Columns by which each limit and the sum of the inflows may be missed, and the limits as rows.
+        n_rows, limit, beyond = len(p.row_lower), np.arange(m), n + np.arange(m)
+        row, column = np.repeat(np.arange(n_rows), np.diff(p.A.indptr)), p.A.indices
+        missed = row[column == inflow][:1].repeat(2)  # none without batteries
+        either = np.array([1.0, -1.0])[: len(missed)]
+        rows = np.concatenate([row, missed, n_rows + np.repeat(limit, n_hosts), n_rows + limit])
+        columns = np.concatenate([column, n + m + np.arange(len(missed)), np.tile(load, m), beyond])
+        entries = np.concatenate([p.A.data, either, question.G.ravel(), -np.ones(m)])
         lower, upper = p.lower.copy(), p.upper.copy()
         if question.inflow is not None:
             lower[inflow] = upper[inflow] = question.inflow
@@ -102,7 +101,7 @@ class Hour:
         asked = replace(
             p,
             c=c,
-            A=block_array(blocks, format="csr"),
+            A=csr_array((entries, (rows, columns)), shape=(n_rows + m, n + m + 2)),
             row_lower=np.append(p.row_lower, np.full(m, -np.inf)),
             row_upper=np.append(p.row_upper, question.h),
             lower=np.append(lower, np.zeros(m + 2)),
@@ -110,7 +109,9 @@ class Hour:
             integer=np.zeros(n + m + 2, dtype=bool),
             enforced_lower=np.append(p.enforced_lower | (lower != p.lower), on),
             enforced_upper=np.append(p.enforced_upper | (upper != p.upper), ~on),
-            cone_A=block_array([[p.cone_A, csr_array((len(p.cone_b), m + 2))]], format="csr"),
+            cone_A=csr_array(
+                (p.cone_A.data, p.cone_A.indices, p.cone_A.indptr), shape=(len(p.cone_b), n + m + 2)
+            ),
         )
         # Points are made of what is held; of other answers the dual vectors count.
         found = solve_conic(asked, exact=question.fixed is not None)
