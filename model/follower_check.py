@@ -8,7 +8,7 @@ from functools import cache
 
 import numpy as np
 from scipy.optimize import linprog
-from scipy.sparse import block_diag, coo_array, csr_array, hstack, identity, vstack
+from scipy.sparse import coo_array, csr_array, hstack, identity, kron, vstack
 
 from model.data import Instance
 from model.metrics import Schedule
@@ -96,7 +96,7 @@ class FollowerRestated:
         n_blocks, n = len(self.block_cost), self.flow.shape[1]
         one = hstack([csr_array((len(self.rate), n_blocks)), self.flow])
         both = vstack([one, -one])
-        rows, limits = [block_diag([both] * hours)], [np.tile(self.rate, 2 * hours)]
+        rows, limits = [kron(identity(hours), both)], [np.tile(self.rate, 2 * hours)]
         width = n_blocks + n
         first = 0
         for gen in self.net.gens:
@@ -114,8 +114,8 @@ class FollowerRestated:
     def _balance(self, hours: int, moving: bool) -> csr_array:
         """Rows of (pg, theta) of some hours in a row, of (shed, spill) and, if ``moving``, of moved load."""
         n = self.flow.shape[1]
-        own = block_diag([hstack([self.at, -self.outflow])] * hours)
-        slack = block_diag([hstack([identity(n), -identity(n)])] * hours)
+        own = kron(identity(hours), hstack([self.at, -self.outflow]))
+        slack = kron(identity(hours), hstack([identity(n), -identity(n)]))
         moves = [-identity(n * hours)] if moving else []
         return csr_array(hstack([own, slack, *moves]))
 
