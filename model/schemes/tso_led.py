@@ -22,7 +22,7 @@ from model.convex import HELD, Least, Stopped, least, tied
 from model.decision import Decision, Progress
 from model.metrics import Schedule
 from model.outcome import Outcome
-from model.program import Array
+from model.program import Array, Program
 from model.schemes.coordination import Coordination
 from model.schemes.price_taking import cost_at
 from model.solvers.books import keep_books
@@ -35,8 +35,8 @@ IMBALANCE_PER_MWH = 50.0
 # What a dollar of generation cost is first priced at where ties are broken, in $ and in MWh: of the order
 # that holds it on the default instances (40 $ of fees and wear, 2 to 10 MWh).
 PRICE, PRICE_MWH = 40.0, 5.0
-# The last tie may take this part of the time that is left: losses cost generation, which is held, so the point
-# before is nearly as good.
+# The last tie may take this part of the time that is left: losses cost generation, which is held, so the
+# point before is nearly as good.
 LOSSES = 0.25
 # A schedule of least losses leaves the cones no interior, which an interior-point method needs: so much is as
 # good as kept, p.u. The certificate lets the same pass.
@@ -83,22 +83,7 @@ def decide(c: Coordination, gap: float, ended: float, progress: Progress) -> Dec
     scheduled_cost = float(priced @ third.x)
     for columns in (c.imbalance_up, c.imbalance_down):
         priced = priced + c.cost(columns, IMBALANCE_PER_MWH)
-    # The schedule as planned, which nobody leaves, is seldom far from the best: then a bound will do, which
-    # is had many times sooner than a point. What is forgone is in the gap.
-    relaxed = least(banded, priced, ended, exact=False)
-    found = None
-    books = keep_books(c.program, banded, priced, third.x, gap / 2, ended)
-    if books is not None:
-        found = _netted(c, replace(relaxed, x=books, value=float(priced @ books)), exchange)
-    if found is None or _astray(found) > 1 or found.gap > gap:
-        relaxed = least(banded, priced, ended)
-        found = _netted(c, c.whole(banded, priced, relaxed, gap, ended), exchange)
-    if _astray(found) > 1:
-        # The price of imbalance has its kink where the schedule has no interior, and a solver may end beside
-        # it, or miss rows by as much as leaving is worth.
-        start = replace(relaxed, x=third.x, value=scheduled_cost)
-        kept = _netted(c, c.whole(banded, priced, start, np.inf, ended), exchange)
-        found = min(found, kept, key=_astray)
+    relaxed, found = _followed(c, banded, priced, third.x, gap, ended)
     x = c.answered(found.x)
     imbalance = x[c.imbalance_up] + x[c.imbalance_down]
     exchange_mw = exchange * c.instance.base_mva
@@ -134,6 +119,33 @@ def cost(prices: Array, exchange_mw: Array, schedule: Schedule) -> float:
     """The DSOs' cost at the schedule's prices in $/MWh, and what leaving the schedule costs them, in $."""
     left = sum(np.abs(f.P_boundary - own).sum() for f, own in zip(schedule.feeders, exchange_mw, strict=True))
     return cost_at(prices, schedule) + IMBALANCE_PER_MWH * float(left)
+
+
+def _followed(
+    c: Coordination, banded: Program, cost: Array, planned: Array, gap: float, ended: float
+) -> tuple[Least, Least]:
+    """The relaxed least within the band, and a point with whole binaries that has its bound.
+
+    ``planned`` is the point that made the schedule. Raises Stopped.
+    """
+    exchange = planned[c.P_boundary]
+    # The schedule as planned, which nobody leaves, is seldom far from the best: then a bound will do, which
+    # is had many times sooner than a point. What is forgone is in the gap.
+    relaxed = least(banded, cost, ended, exact=False)
+    books = keep_books(c.program, banded, cost, planned, gap / 2, ended)
+    if books is not None:
+        kept = _netted(c, replace(relaxed, x=books, value=float(cost @ books)), exchange)
+        if _astray(kept) <= 1 and kept.gap <= gap:
+            return relaxed, kept
+    relaxed = least(banded, cost, ended)
+    found = _netted(c, c.whole(banded, cost, relaxed, gap, ended), exchange)
+    if _astray(found) > 1:
+        # The price of imbalance has its kink where the schedule has no interior, and a solver may end beside
+        # it, or miss rows by as much as leaving is worth. Then it is begun from the schedule as planned.
+        start = replace(relaxed, x=planned, value=float(cost @ planned))
+        kept = _netted(c, c.whole(banded, cost, start, np.inf, ended), exchange)
+        found = min(found, kept, key=_astray)
+    return relaxed, found
 
 
 def _netted(c: Coordination, found: Least, exchange: Array) -> Least:
