@@ -155,6 +155,15 @@ class Program:
         lower[columns] = upper[columns] = list(values.values())
         return self.with_bounds(lower, upper)
 
+    def without(self, columns: Array) -> "Program":
+        """The same program without some columns (a mask): they rest at zero, and no row of theirs holds."""
+        rows = touched(self.A, columns)
+        return replace(
+            self.with_fixed(dict.fromkeys(np.flatnonzero(columns).tolist(), 0.0)),
+            row_lower=np.where(rows, -np.inf, self.row_lower),
+            row_upper=np.where(rows, np.inf, self.row_upper),
+        )
+
     def around(self, x: Array) -> "Program":
         """The same program, without products, in terms of what its columns differ from x."""
         moved = self.A @ x
@@ -185,10 +194,14 @@ class Program:
         """No point in the boxes has a larger objective."""
         return self.c0 + float(np.maximum(self.c * self.lower, self.c * self.upper).sum())
 
+    def row_excess(self, x: Array) -> Array:
+        """By how much x misses each row, (m,)."""
+        value = self.activity(x)
+        return np.maximum(np.maximum(self.row_lower - value, value - self.row_upper), 0.0)
+
     def row_misses(self, x: Array) -> Array:
         """By how much x misses each row, (m,), each divided by its ``row_size``."""
-        value = self.activity(x)
-        return np.maximum(np.maximum(self.row_lower - value, value - self.row_upper), 0.0) / self.row_size
+        return self.row_excess(x) / self.row_size
 
     def box_misses(self, x: Array) -> Array:
         """By how much each column lies outside its box, (n,)."""
@@ -208,6 +221,12 @@ class Program:
 
     def objective(self, x: Array) -> float:
         return float(self.c @ x + self.c0)
+
+
+def touched(matrix: csr_array, columns: Array) -> Array:
+    """True for the rows with an entry in some of the columns (a mask); empty rows belong to nobody."""
+    row = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+    return np.bincount(row[columns[matrix.indices] & (matrix.data != 0)], minlength=matrix.shape[0]) > 0
 
 
 def cone_starts(dims: Array) -> Array:

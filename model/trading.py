@@ -13,8 +13,9 @@ from model.data import Instance
 from model.per_unit import FeederData, price
 
 # Variables that are accounts and trades: they cost fees, and no power moves with them.
-ACCOUNTS = frozenset(("grid_import", "grid_export", "buy_in", "buy_out", "sell_in", "sell_out", "selling"))
-TRADES = frozenset(("x", "exports_trade"))
+ACCOUNTS = frozenset(
+    "grid_import grid_export buy_in buy_out sell_in sell_out selling x exports_trade".split()
+)
 
 
 def add_account_variables(b: pyo.Block, data: FeederData, hours: range) -> None:

@@ -2,6 +2,7 @@
 
 import itertools
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from generators import instance
 from model.convex import least
 from model.schemes import centralised, run, share
 from model.solvers.binaries import leader_binaries
-from model.solvers.books import account_columns, keep_books, without
+from model.solvers.books import account_columns, keep_books
 from model.solvers.linear import solve_linear
 from model.solvers.relaxation import components
 
@@ -132,7 +133,7 @@ def test_boxes_of_the_relaxed_program_count():
 def test_without_columns_a_program_keeps_its_places(shared):
     some = np.zeros(len(shared.program.c), dtype=bool)
     some[shared.program.column("imbalance_up")] = True
-    less = without(shared.relaxed, some)
+    less = shared.relaxed.without(some)
     assert less.A.shape == shared.relaxed.A.shape
     assert not less.lower[some].any()
     assert not less.upper[some].any()
@@ -148,6 +149,8 @@ def test_centralised_keeps_the_least_fees_beside_its_plan(monkeypatch):
     x = found.decision.outcome.x
     assert float(c.fees @ x) <= by_enumeration(c, x) * (1 + 2e-3)
     monkeypatch.setattr(centralised, "keep_books", lambda *given: None)
+    assert run(relay(), "centralised", shared=c).certificate.status == "error"
+    monkeypatch.setattr(centralised, "time", SimpleNamespace(monotonic=lambda: np.inf))
     assert run(relay(), "centralised", shared=c).certificate.status == "time_limit"
 
 

@@ -5,6 +5,8 @@ nothing, so that its optimum bounds the social cost of every other scheme. Not t
 bound of ``dso-led``, which counts fees and bounds the leaders' cost alone.
 """
 
+import time
+
 from model.convex import Stopped, least
 from model.decision import Decision, Progress
 from model.metrics import Schedule
@@ -25,7 +27,8 @@ def decide(c: Coordination, gap: float, ended: float, progress: Progress) -> Dec
     progress("accounts")
     kept = keep_books(c.program, c.relaxed, c.fees, power, gap, ended)
     if kept is None:
-        raise Stopped("time_limit", "no accounts in time")
+        late = time.monotonic() >= ended
+        raise Stopped("time_limit" if late else "error", "no accounts beside the planned power")
     progress("dispatch")
     x = c.answered(kept)
     value = float(social @ x)

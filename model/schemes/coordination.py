@@ -21,7 +21,7 @@ from model.problem import Problem
 from model.program import Array, Program
 from model.schemes import dso_led
 from model.solvers.binaries import leader_binaries, round_by_direction, settle
-from model.solvers.books import account_columns, keep_books, without
+from model.solvers.books import account_columns, keep_books
 from model.solvers.follower import Follower
 from model.solvers.outer_approximation import branch
 from model.stamping import compile_problem, pattern_hours, stamped_costs
@@ -180,8 +180,8 @@ def compiled(problem: Problem) -> Coordination:
         problem,
         program,
         relaxed,
-        without(relaxed, tso),
-        without(relaxed, account_columns(program)),
+        relaxed.without(tso),
+        relaxed.without(account_columns(program)),
         kept[own],
         program.objective_map.row(problem.m.follower.cost.expr)[0],
         fees,

@@ -10,16 +10,13 @@ from dataclasses import replace
 import numpy as np
 
 from model import boundary, trading
-from model.hour_blocks import pattern
-from model.program import Array, Program
+from model.program import Array, Program, touched
 from model.solvers.binaries import leader_binaries, round_by_direction
 from model.solvers.follower import SOUND
-from model.solvers.linear import linear_solver, run
+from model.solvers.linear import FINE, linear_solver, run
 from model.solvers.relaxation import components
 
-# What a row may miss, and a binary, where HiGHS is asked for accounts.
-EXACT = 1e-9
-ACCOUNTS = boundary.ACCOUNTS | trading.ACCOUNTS | trading.TRADES
+ACCOUNTS = boundary.ACCOUNTS | trading.ACCOUNTS
 
 
 def account_columns(program: Program) -> Array:
@@ -28,16 +25,6 @@ def account_columns(program: Program) -> Array:
     for name, where in program.columns.items():
         mask[where] = name.rpartition(".")[2] in ACCOUNTS
     return mask
-
-
-def without(program: Program, columns: Array) -> Program:
-    """The program without some columns (a mask): they rest at zero, and no row that has one of them holds."""
-    rows = pattern(program.A) @ columns.astype(float) > 0
-    return replace(
-        program.with_fixed(dict.fromkeys(np.flatnonzero(columns).tolist(), 0.0)),
-        row_lower=np.where(rows, -np.inf, program.row_lower),
-        row_upper=np.where(rows, np.inf, program.row_upper),
-    )
 
 
 def keep_books(
@@ -52,7 +39,7 @@ def keep_books(
     # An interior-point method leaves a little less than nothing, which no account could take.
     x = round_by_direction(program, np.clip(x, relaxed.lower, relaxed.upper))[0]
     columns = np.flatnonzero(mine)
-    rows = np.flatnonzero(pattern(relaxed.A) @ mine.astype(float) > 0)
+    rows = np.flatnonzero(touched(relaxed.A, mine))
     binaries = np.zeros_like(mine)
     binaries[leader_binaries(program)] = True
     none = np.zeros(0, dtype=int)
@@ -66,8 +53,8 @@ def keep_books(
             part.c, part.A, part.row_lower, part.row_upper, part.lower, part.upper, part.integer
         )
         highs.setOptionValue("mip_rel_gap", gap)
-        for name in ("mip_feasibility_tolerance", "primal_feasibility_tolerance"):
-            highs.setOptionValue(name, EXACT)
+        for name, tolerance in FINE.items():
+            highs.setOptionValue(name, tolerance)
         found = run(highs, max(ended - time.monotonic(), 0.0)).x
         if found is None:
             return None

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 
 import clarabel
 import numpy as np
-from scipy.sparse import csc_array, csr_array
+from scipy.sparse import csc_array
 
-from model.program import Array, Program, cone_starts
+from model.program import Array, Program, cone_starts, touched
 
 TOLERANCE = 1e-8
 # What a row of fixed columns may miss, in p.u.
@@ -94,13 +94,13 @@ def _attempt(
     fixed = program.lower == program.upper
     free = chosen & ~fixed
     x = np.where(fixed & chosen, program.lower, 0.0)
-    rows = np.flatnonzero(_touched(program.A, chosen))
+    rows = np.flatnonzero(touched(program.A, chosen))
     # A row of fixed columns alone says nothing, and has no interior where it holds with equality.
-    held = ~_touched(program.A, free)[rows]
+    held = ~touched(program.A, free)[rows]
     value = (program.A @ x)[rows]
     kept = ~held | (value < program.row_lower[rows] - FIXED) | (value > program.row_upper[rows] + FIXED)
     rows = rows[kept]
-    in_cone = np.logical_or.reduceat(_touched(program.cone_A, chosen), cone_starts(program.cone_dims))
+    in_cone = np.logical_or.reduceat(touched(program.cone_A, chosen), cone_starts(program.cone_dims))
     cones = np.flatnonzero(np.repeat(in_cone, program.cone_dims))
     low, up = program.row_lower[rows], program.row_upper[rows]
     equal = low == up
@@ -163,15 +163,9 @@ def _attempt(
     status = "solved" if message in SOLVED else STATUSES.get(message, "error")
     # Not by how much its slacks differ from the solver's: where there is room, that misses nothing.
     misses = (
-        (program.row_misses(x) * program.row_size)[rows],
+        program.row_excess(x)[rows],
         program.box_misses(x)[free],
         program.cone_misses(x)[in_cone],
     )
     missed = max(float(own.max(initial=0.0)) for own in misses)
     return ConicResult(status, x, row_duals, cone_duals, solution.iterations, f"Clarabel: {message}"), missed
-
-
-def _touched(matrix: csr_array, chosen: Array) -> Array:
-    """Rows with an entry in a chosen column; empty rows belong to nobody."""
-    row = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
-    return np.bincount(row[chosen[matrix.indices] & (matrix.data != 0)], minlength=matrix.shape[0]) > 0

@@ -18,6 +18,9 @@ STATUSES = {
     highspy.HighsModelStatus.kUnboundedOrInfeasible: "infeasible",
 }
 
+# Tolerances of HiGHS where binaries count: its own is what the certificate lets pass, with nothing to spare.
+FINE = {"primal_feasibility_tolerance": 1e-9, "mip_feasibility_tolerance": 1e-9}
+
 
 @dataclass(frozen=True)
 class LinearResult:

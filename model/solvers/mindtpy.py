@@ -21,12 +21,11 @@ from pyomo.repn import generate_standard_repn
 from model.outcome import Outcome
 from model.problem import Problem
 from model.program import Program
-from model.solvers.linear import refuse_products
+from model.solvers.linear import FINE, refuse_products
 from model.solvers.pyomo_door import polished
 
 CONE_TOLERANCE = 1e-7  # of the cones as stated here, so that none misses 1e-6 as the certificate states them
 MANY = 100_000  # rounds: time ends it
-HIGHS = {"primal_feasibility_tolerance": 1e-9, "mip_feasibility_tolerance": 1e-9}
 
 
 def available() -> str | None:
@@ -84,7 +83,7 @@ class CuttingPlanes(MindtPy_ECP_Solver):
     def solve_main(self) -> tuple[Any, Any]:
         """One round of HiGHS. Its interface forgets a time limit between rounds unless given anew."""
         left = max(0.01, self.config.time_limit - get_main_elapsed_time(self.timing))
-        self.config.mip_solver_args = {"timelimit": left, "options": HIGHS}
+        self.config.mip_solver_args = {"timelimit": left, "options": FINE}
         mip, results = super().solve_main()
         highs = self.mip_opt._solver_model
         info = highs.getInfo()

@@ -15,7 +15,7 @@ from scipy.sparse import csr_array, vstack
 
 from model.outcome import Outcome
 from model.program import Array, Program, cone_starts, tail_norms
-from model.solvers.linear import linear_solver, run
+from model.solvers.linear import FINE, linear_solver, run
 from model.solvers.relaxation import solve_relaxation
 
 # A cut is worth adding where its cone is violated by more, and worth keeping where its slack is less.
@@ -113,8 +113,8 @@ def _load(program: Program, cuts: Cuts, gap: float):
         program.integer,
     )
     highs.setOptionValue("mip_rel_gap", gap / 4)
-    highs.setOptionValue("mip_feasibility_tolerance", 1e-9)
-    highs.setOptionValue("primal_feasibility_tolerance", 1e-9)
+    for name, tolerance in FINE.items():
+        highs.setOptionValue(name, tolerance)
     return highs
 
 

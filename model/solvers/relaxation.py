@@ -14,7 +14,7 @@ from scipy.sparse import csr_array, vstack
 from scipy.sparse.csgraph import connected_components
 
 from model.bounds import safe_bound
-from model.program import Array, Program
+from model.program import Array, Program, touched
 from model.solvers.conic import SMALL, TOLERANCE, solve_conic
 from model.solvers.linear import solve_linear
 from model.solvers.twins import merge
@@ -79,7 +79,7 @@ def follow_ray(
     program: Program, result: RelaxationResult, enough: float
 ) -> tuple[float, tuple[Array, Array]]:
     """Safe bound and dual vector of an infeasible program, its ray followed until the bound is enough."""
-    ray = (abs(program.A) @ conic_columns(program).astype(float)) > 0
+    ray = touched(program.A, conic_columns(program))
     for length in 10.0 ** np.arange(9):
         duals = np.where(ray, length, 1.0) * result.row_duals, length * result.cone_duals
         bound = safe_bound(program, *duals)
