@@ -177,8 +177,12 @@ def _table(records: list[dict[str, Any]]) -> pd.DataFrame:
         columns[name] = pd.Series([record.get(name) or "" for record in records], dtype="object")
     for name in _RECORDS:
         columns[name] = pd.Series([record.get(name) or {} for record in records], dtype="object")
-    rows = pd.DataFrame(columns)
-    rows["series"] = name_series(rows)
+    return named(pd.DataFrame(columns))
+
+
+def named(rows: pd.DataFrame, group: Sequence[str] = GROUP) -> pd.DataFrame:
+    """Rows with column ``series``, their curves' names by what of ``group`` differs, in order of growth."""
+    rows = rows.assign(series=name_series(rows, group))
     order = rows.assign(is_complete=rows["partners"] == "complete").sort_values(
         ["is_complete", "series", "n_adns", "seed", "started_at"], kind="stable"
     )

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from reports.rows import FINISHED, GROUP, Results, name_series
+from reports.rows import FINISHED, GROUP, Results, named
 
 DEFAULT = "auto"  # the method that the study is about, where there are runs of it
 SCHEME = "dso-led"  # and the coordination scheme: of the others no closed form of sizes is known
@@ -52,15 +52,10 @@ def study(results: Results) -> Study:
     others = own.drop(chosen.index)
     return Study(
         method,
-        replace(results, rows=_named(chosen, GROUP)),
-        _named(others, (*GROUP, "gap_target")),
-        _named(own, _COUNTED),
+        replace(results, rows=named(chosen, GROUP)),
+        named(others, (*GROUP, "gap_target")),
+        named(own, _COUNTED),
     )
-
-
-def _named(rows: pd.DataFrame, group: tuple[str, ...]) -> pd.DataFrame:
-    rows = rows.reset_index(drop=True)
-    return rows.assign(series=name_series(rows, group))
 
 
 def words(main: pd.DataFrame) -> str:

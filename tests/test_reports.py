@@ -15,6 +15,7 @@ from reports.counts import CountLaw, arcs, compare_counts, count_laws
 from reports.fits import fit_growth, fit_measure, growth_word
 from reports.publish import FIGURES
 from reports.rows import COUNTS, read_results
+from reports.study import study as choose_study
 
 COEFFICIENTS = {
     "n_vars": [21000, 9100, 24],
@@ -174,6 +175,12 @@ def test_counts_agree_and_a_mismatch_is_flagged(tmp_path: Path) -> None:
     assert verdict.agreement(compared).startswith("MISMATCH: 1 of 15 built counts differ")
     flags = [line[3] for line in tables.sizes(compared).lines]
     assert [(flag.text, flag.alarm) for flag in flags] == [("yes", False), ("yes", False), ("NO", True)]
+
+
+def test_sizes_stand_in_order_whatever_else_differs(tmp_path: Path) -> None:
+    studies = [row(n) for n in (2, 8)] + [row(n, network="scaled", run_id=f"s{n}") for n in (1, 8, 5)]
+    compared = compare_counts(choose_study(read_results(results(tmp_path, studies))).counted)
+    assert [line[0].text for line in tables.sizes(compared).lines] == ["1", "2", "5", "8"]
 
 
 def test_coefficients_must_agree_too(tmp_path: Path) -> None:
