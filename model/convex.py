@@ -1,6 +1,7 @@
 """Convex programs in sequence: each the least of one cost, earlier costs held at their least."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,6 +17,8 @@ SHORTEST_S = 0.1
 # Prices tried: at most so many, each at most STEP times the one before or that part of it, and chosen so that
 # NEXT of HELD is spent. At least MOST of it is as good as all.
 PRICES, STEP, NEXT, MOST = 6, 10.0, 0.75, 0.5
+# Steps back from what spends more than HELD, and how nearly all of it a step is meant to spend.
+DRAWN, NEARLY = 20, 0.98
 # Around a point tolerances are relative to this part of what is priced.
 DIFFERS = 1e-3
 
@@ -78,54 +81,90 @@ def tied(
     program: Program,
     cost: Array,
     first: Least,
+    start: Array,
     price: float,
     ended: float,
-    near: Array | None = None,
+    sound: Callable[[Array], Array],
     *,
-    exact: bool = True,
+    gap: float = np.inf,
+    around: bool = False,
 ) -> Least:
-    """The least of ``cost`` where the cost of ``first`` is at its least, but for at most HELD of it.
+    """The least of ``cost``, to a relative ``gap``, where that of ``first`` is at its least but for HELD.
 
     Holding that cost by a row leaves no interior, and an interior-point method takes hundreds of steps. So
     it is priced: what the least of ``cost + price first`` spends of it falls with the price, about as its
-    inverse square. The first ``price`` is raised until HELD is enough. For what is spent the point is the
-    least, and its price the multiplier of the row that holds it: the result is that of :func:`held` at what
-    is spent.
+    inverse square. The price is the multiplier of the row (:func:`held`), so it proves a bound, at what the
+    point spends. The first ``price`` is changed until that is within the gap, or until most of HELD and no
+    more is spent.
 
-    Where the result need not be ``exact``, HELD is spent: prices are lowered too, until one spends most of it
-    or more; of two points on both sides of HELD the mixture that spends all of it is nearly as good.
+    ``start`` is a point of the program that spends none of HELD. ``sound`` makes exact what a solver leaves a
+    little off: its rows miss by as much as may be spent. A point that spends more than HELD is drawn towards
+    one that does not, as far as it takes: losses grow with the square of the way, so most of it is left.
+    ``around``: the start is what solutions are looked for around (:func:`least`).
 
-    Raises Stopped where there is no solution, none in time, or where no price holds the cost.
+    Raises Stopped where there is no solution or none in time.
     """
     kept, size = first.program.c, max(abs(first.value), 1.0)
-    within: tuple[float, float, Least] | None = None  # spent, at that price
-    beyond: tuple[float, Least] | None = None
+    best: Least | None = None
+
+    def spent_by(x: Array) -> float:
+        return max((float(kept @ x) - first.value) / size, 0.0)
+
+    within = start
     for _ in range(PRICES):
-        digits = 0.0 if near is None else max(abs(float(cost @ near)), DIFFERS * price * size)
-        priced = cost + price * kept
         try:
-            found = least(program, priced, ended, near, digits, exact=exact)
-        except Stopped as stop:
-            if near is None or stop.status != "error":
+            found = _priced(program, cost, kept, price, size, ended, start if around else None)
+        except Stopped:
+            if best is None:
                 raise
-            found = least(program, priced, ended, exact=exact)  # of fewer digits
-        spent = max((float(kept @ found.x) - first.value) / size, 0.0)
-        if spent > HELD:
-            beyond = spent, found
+            break
+        x = sound(found.x)
+        spent = spent_by(x)
+        if spent <= HELD:
+            within = x
         else:
-            within = spent, price, found
-        if within is not None and (exact or beyond is not None or spent >= MOST * HELD):
+            x = _drawn(x, spent, within, spent_by, sound)
+        row = replace(held(program, kept, first.value, spent_by(x)), c=cost, c0=0.0)
+        duals = np.append(found.row_duals, -price), found.cone_duals
+        now = Least(x, row.objective(x), row, *duals, safe_bound(row, *duals))
+        if best is None or (max(now.gap, gap), now.value) < (max(best.gap, gap), best.value):
+            best = now
+        if spent >= MOST * HELD and (best.gap <= gap or spent <= HELD):
             break
         price *= float(np.clip(np.sqrt(spent / (NEXT * HELD)), 1 / STEP, STEP))
-    if within is None:
-        raise Stopped("error", "no price holds what came first")
-    spent, price, found = within
-    x, duals = found.x, (np.append(found.row_duals, -price), found.cone_duals)
-    if beyond is not None and not exact:
-        part = (HELD - spent) / (beyond[0] - spent)
-        x, spent = (1 - part) * x + part * beyond[1].x, HELD
-    row = replace(held(program, kept, first.value, spent), c=cost, c0=0.0)
-    return Least(x, row.objective(x), row, *duals, safe_bound(row, *duals))
+    assert best is not None
+    return best
+
+
+def _priced(
+    program: Program, cost: Array, kept: Array, price: float, size: float, ended: float, near: Array | None
+) -> Least:
+    """The least of ``cost + price kept``, where a solver is lost around a point that of fewer digits."""
+    digits = 0.0 if near is None else max(abs(float(cost @ near)), DIFFERS * price * size)
+    try:
+        return least(program, cost + price * kept, ended, near, digits, exact=False)
+    except Stopped as stop:
+        if near is None or stop.status != "error":
+            raise
+        return least(program, cost + price * kept, ended, exact=False)
+
+
+def _drawn(
+    x: Array,
+    spent: float,
+    within: Array,
+    spent_by: Callable[[Array], float],
+    sound: Callable[[Array], Array],
+) -> Array:
+    """The point on the way from ``within`` to ``x`` that spends HELD, or little less."""
+    part = 1.0
+    for _ in range(DRAWN):
+        part *= float(np.clip(NEARLY * np.sqrt(HELD / spent), 1 / STEP, NEARLY))
+        near = sound((1 - part) * within + part * x)
+        spent = spent_by(near)
+        if spent <= HELD:
+            return near
+    return within
 
 
 def held(program: Program, cost: Array, value: float, part: float) -> Program:

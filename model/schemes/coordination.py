@@ -24,6 +24,7 @@ from model.solvers.binaries import leader_binaries, round_by_direction, settle
 from model.solvers.books import account_columns, keep_books
 from model.solvers.follower import Follower
 from model.solvers.outer_approximation import branch
+from model.solvers.physics import Physics
 from model.stamping import compile_problem, pattern_hours, stamped_costs
 
 
@@ -53,6 +54,7 @@ class Coordination:
     imbalance_up: Array
     imbalance_down: Array
     follower: Follower
+    physics: Physics
 
     @property
     def instance(self) -> Instance:
@@ -121,6 +123,19 @@ class Coordination:
         if answer is None:
             raise Stopped("error", "the follower's program has no solution in its boxes")
         return answer
+
+    def flowing(self, x: Array) -> Array:
+        """``x`` in its boxes with the physics of what its ADNs inject, and the TSO's answer to that."""
+        return self.answered(self.physics(np.clip(x, self.relaxed.lower, self.relaxed.upper)))
+
+    def booked(self, x: Array, cost: Array, ended: float) -> Array:
+        """``x`` with the accounts that cost least beside its power, binaries relaxed. Raises Stopped."""
+        books = keep_books(self.relaxed, self.relaxed, cost, x, 0.0, ended)
+        if books is None:
+            raise Stopped(
+                "time_limit" if time.monotonic() >= ended else "error", "no accounts beside the power"
+            )
+        return books
 
     def settled_prices(self, x: Array) -> Array:
         """What ADNs pay in $/MWh, (ADN, T): the tariff, or the follower's prices at their hosts in ``x``."""
@@ -191,4 +206,5 @@ def compiled(problem: Problem) -> Coordination:
         by_adn("imbalance_up"),
         by_adn("imbalance_down"),
         Follower(problem, program),
+        Physics(program, instance.hours),
     )

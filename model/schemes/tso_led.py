@@ -35,9 +35,6 @@ IMBALANCE_PER_MWH = 50.0
 # What a dollar of generation cost is first priced at where ties are broken, in $ and in MWh: of the order
 # that holds it on the default instances (40 $ of fees and wear, 2 to 10 MWh).
 PRICE, PRICE_MWH = 40.0, 5.0
-# The last tie may take this part of the time that is left: losses cost generation, which is held, so the
-# point before is nearly as good.
-LOSSES = 0.25
 # A schedule of least losses leaves the cones no interior, which an interior-point method needs: so much is as
 # good as kept, p.u. The certificate lets the same pass.
 ROOM = 1e-6
@@ -52,42 +49,33 @@ def decide(c: Coordination, gap: float, ended: float, progress: Progress) -> Dec
     """
     progress("generation cost")
     first = least(c.grids, c.generation, ended)
-    progress("ties: the DSOs' cost")
+    progress("ties: the DSOs' cost, then losses")
     own = c.fees + c.wear
     if c.instance.settlement == "tariff":
         own = own + c.cost(c.P_boundary, np.array(c.instance.tariff_per_mwh)[None, :])
-    second = tied(c.relaxed, own, first, PRICE, ended, first.x)
-    progress("ties: losses")
-    # All the losses together weigh as much as the DSOs' cost may rise: so that is held, with room to search.
-    lost = float(c.losses @ second.x)
-    weight = HELD * max(abs(second.value), 1.0) / lost if lost > 0 else 0.0
-    price = -second.row_duals[-1]
-    now = time.monotonic()
-    try:
-        third = tied(c.relaxed, own + weight * c.losses, first, price, now + LOSSES * (ended - now), first.x)
-    except Stopped:
-        third = second
-    if _beyond(third.x, second) > 2 * HELD:  # the solver's error exceeds what losses weigh
-        third = second
-    exchange = third.x[c.P_boundary]
-
-    # The last point is the DSOs' relaxed answer to its own schedule: the second program's bound holds for
-    # every schedule of the face, this one too, and the point costs the DSOs no more than what was held.
-    before = c.answered(third.x)
-    prices = c.settled_prices(before)
+    start = c.booked(c.flowing(first.x), own, ended)
+    # All the losses together weigh as much as the DSOs' cost may rise.
+    lost = float(c.losses @ start)
+    own = own + (HELD * max(abs(float(own @ start)), 1.0) / lost if lost > 0 else 0.0) * c.losses
+    second = tied(c.relaxed, own, first, start, PRICE, ended, c.flowing, gap=gap / 2, around=True)
+    # The DSOs' relaxed answer to its own schedule: the bound holds for every schedule of the face, this too.
+    planned = c.booked(second.x, own, ended)
+    second = replace(second, x=planned, value=second.program.objective(planned))
+    exchange = planned[c.P_boundary]
+    prices = c.settled_prices(planned)
     progress("binaries restored")
     peak = [np.sum([bus.pd_mw for bus in feeder.buses], axis=0).max() for feeder in c.instance.feeders]
     band = BAND * np.array(peak)[:, None] / c.instance.base_mva
     banded = c.scheduled(exchange, band)
     priced = c.fees + c.wear + c.cost(c.P_boundary, prices)
-    scheduled_cost = float(priced @ third.x)
+    scheduled_cost = float(priced @ planned)
     for columns in (c.imbalance_up, c.imbalance_down):
         priced = priced + c.cost(columns, IMBALANCE_PER_MWH)
-    relaxed, found = _followed(c, banded, priced, third.x, gap, ended)
+    relaxed, found = _followed(c, banded, priced, planned, gap, ended)
     x = c.answered(found.x)
     imbalance = x[c.imbalance_up] + x[c.imbalance_down]
     exchange_mw = exchange * c.instance.base_mva
-    others = alternatives(c, first, third.x, ended, progress)
+    others = alternatives(c, first, start, ended, progress)
     return Decision(
         c.problem,
         c.program,
@@ -98,8 +86,8 @@ def decide(c: Coordination, gap: float, ended: float, progress: Progress) -> Dec
         gap=max(found.gap, first.gap, second.gap),
         checks=(
             Check("generation cost is least", first.gap, gap),
-            Check("generation cost held", _beyond(third.x, first), 2 * HELD),
-            Check("the DSOs' cost held", _beyond(third.x, second), 2 * HELD),
+            Check("generation cost held", _beyond(planned, first), HELD),
+            Check("the DSOs' cost is least", second.gap, gap),
         ),
         exchange=exchange_mw,
         imbalance_per_mwh=IMBALANCE_PER_MWH,
@@ -107,7 +95,7 @@ def decide(c: Coordination, gap: float, ended: float, progress: Progress) -> Dec
             "scheduled_generation_cost": first.value,
             "restoring_costs_dsos": found.value - scheduled_cost,
             "band_saves_dsos": scheduled_cost - relaxed.value,
-            "leaving_costs_tso": float(c.generation @ (x - before)),
+            "leaving_costs_tso": float(c.generation @ (x - planned)),
             "imbalance_mwh": c.instance.base_mva * float(imbalance.sum()),
             "alternatives": float(len(others)),
         },
@@ -170,12 +158,15 @@ def follow(c: Coordination, exchange: Array, ended: float, *, exact: bool = True
 
 
 def alternatives(
-    c: Coordination, first: Least, x: Array, ended: float, progress: Progress
+    c: Coordination, first: Least, start: Array, ended: float, progress: Progress
 ) -> tuple[Array, ...]:
-    """The DSOs' answers to schedules at the ends of the TSO's optimal face, as many as time allows."""
+    """The DSOs' answers to schedules at the ends of the TSO's optimal face, as many as time allows.
+
+    ``start`` is a point of the face.
+    """
     base_mva = c.instance.base_mva
     exchange, throughput, sun = np.zeros((3, len(c.program.c)))
-    exchange[c.P_boundary] = np.sign(x[c.P_boundary]) * base_mva
+    exchange[c.P_boundary] = np.sign(start[c.P_boundary]) * base_mva
     throughput[np.concatenate([c.columns("charge"), c.columns("discharge")])] = base_mva
     sun[c.columns("pv_p")] = base_mva
     found: list[Array] = []
@@ -185,12 +176,11 @@ def alternatives(
                 return tuple(found)
             progress(f"other schedules: {'least' if sense > 0 else 'most'} {name}")
             with suppress(Stopped):  # what is found is still true
-                end = tied(c.grids, sense * direction, first, PRICE_MWH, ended, exact=False)
-                for exact in (False, True):
-                    answer = c.answered(follow(c, end.x[c.P_boundary], ended, exact=exact).x)
-                    if c.relaxed.violation(answer) <= FEASIBILITY:  # else the solver ended far from a point
-                        found.append(answer)
-                        break
+                end = tied(c.grids, sense * direction, first, start, PRICE_MWH, ended, c.flowing)
+                answer = c.flowing(follow(c, end.x[c.P_boundary], ended, exact=False).x)
+                answer = c.booked(answer, c.fees, ended)
+                if c.relaxed.violation(answer) <= FEASIBILITY:  # else the solver ended far from a point
+                    found.append(answer)
     return tuple(found)
 
 
