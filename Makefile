@@ -56,7 +56,7 @@ endef
 
 help:
 	@echo 'make report   sweep N = $(ADNS), then the scaling report in $(OUT)/'
-	@echo 'make growth   the growth study: N = $(GROWTH_ADNS), $(GROWTH_SEEDS) seeds, about an hour; added to $(RESULTS)/ and reported'
+	@echo 'make growth   the growth study: N = $(GROWTH_ADNS), $(GROWTH_SEEDS) seeds, some 80 minutes; added to $(RESULTS)/ and reported'
 	@echo 'make rivals   every method on the same instances, up to 10 minutes a run; added to $(RESULTS)/ and reported'
 	@echo 'make scale    N = 1 to 1,000 to their gap targets, limits of 98 minutes in all; added to $(RESULTS)/ and reported'
 	@echo 'make study    DSO-led against five other schemes, hours; added to $(RESULTS)/study/ and reported'
