@@ -35,8 +35,7 @@ STUDY_5    ?= --seeds 5 --access-per-mwh 8 --network-per-mwh 12 --local-per-mwh 
 STUDY_6    ?= --seeds 5 --settlement lmp,tariff
 STUDY_7    ?= --seeds 5 --congestion none,moderate,strong
 STUDY_8    ?= --seeds 5 --network fixed,scaled
-# All tests of a file in one process, so that what they share is made once.
-PYTEST     ?= -n 2 --dist loadfile
+PYTEST     ?= -n 2
 # The least share of branches of model/ that tests must take, in percent; the files that `make mutants` changes.
 BRANCHES   ?= 95
 MUTATE     ?=
