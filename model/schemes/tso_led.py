@@ -57,7 +57,7 @@ def decide(c: Coordination, gap: float, ended: float, progress: Progress) -> Dec
     # All the losses together weigh as much as the DSOs' cost may rise.
     lost = float(c.losses @ start)
     own = own + (HELD * max(abs(float(own @ start)), 1.0) / lost if lost > 0 else 0.0) * c.losses
-    second = tied(c.relaxed, own, first, start, PRICE, ended, c.flowing, gap=gap / 2, around=True)
+    second = tied(c.relaxed, own, first, start, PRICE, ended, c.flowing, gap=gap, around=True)
     # The DSOs' relaxed answer to its own schedule: the bound holds for every schedule of the face, this too.
     planned = c.booked(second.x, own, ended)
     second = replace(second, x=planned, value=second.program.objective(planned))

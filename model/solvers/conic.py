@@ -23,6 +23,8 @@ SMALL = 1000
 # Without refinement: what has no end by then stalls, for as long as it is let.
 ITERATIONS = 50
 SOLVED = ("Solved", "AlmostSolved")
+# Clarabel's own: what stalls with a gap below this, relative to what it is counted by, is almost solved.
+ALMOST = 5e-5
 STATUSES = {"MaxTime": "time_limit", "PrimalInfeasible": "infeasible", "AlmostPrimalInfeasible": "infeasible"}
 
 
@@ -145,6 +147,7 @@ def _attempt(
         settings.max_iter = ITERATIONS
     settings.tol_gap_rel = settings.tol_feas = tolerance
     settings.tol_gap_abs = tolerance * max(size, 1.0)
+    settings.reduced_tol_gap_abs = ALMOST * max(size, 1.0)
     if np.isfinite(time_limit_s):
         settings.time_limit = max(time_limit_s, 0.01)
     quadratic = csc_array((int(free.sum()), int(free.sum())))
