@@ -114,16 +114,16 @@ def tied(
     for _ in range(PRICES):
         try:
             found = _priced(program, cost, kept, price, size, ended, start if around else None)
+            x = sound(found.x)
+            spent = spent_by(x)
+            if spent > HELD:
+                x = _drawn(x, spent, within, spent_by, sound)
         except Stopped:
             if best is None:
                 raise
             break
-        x = sound(found.x)
-        spent = spent_by(x)
         if spent <= HELD:
             within = x
-        else:
-            x = _drawn(x, spent, within, spent_by, sound)
         row = replace(held(program, kept, first.value, spent_by(x)), c=cost, c0=0.0)
         duals = np.append(found.row_duals, -price), found.cone_duals
         now = Least(x, row.objective(x), row, *duals, safe_bound(row, *duals))

@@ -22,7 +22,7 @@ from model.program import Array, Program
 from model.schemes import dso_led
 from model.solvers.binaries import leader_binaries, round_by_direction, settle
 from model.solvers.books import account_columns, keep_books
-from model.solvers.follower import Follower
+from model.solvers.follower import SOUND, Follower
 from model.solvers.outer_approximation import branch
 from model.solvers.physics import Physics
 from model.stamping import compile_problem, pattern_hours, stamped_costs
@@ -125,8 +125,13 @@ class Coordination:
         return answer
 
     def flowing(self, x: Array) -> Array:
-        """``x`` in its boxes with the physics of what its ADNs inject, and the TSO's answer to that."""
-        return self.answered(self.physics(np.clip(x, self.relaxed.lower, self.relaxed.upper)))
+        """``x`` in its boxes with the physics of what its ADNs inject, and the TSO's answer to that.
+
+        Where only losses that no physics explains keep a limit, as they may the voltage's, flows stay.
+        """
+        x = np.clip(x, self.relaxed.lower, self.relaxed.upper)
+        exact = self.physics(x)
+        return self.answered(exact if self.relaxed.box_misses(exact).max() <= SOUND else x)
 
     def booked(self, x: Array, cost: Array, ended: float) -> Array:
         """``x`` with the accounts that cost least beside its power, binaries relaxed. Raises Stopped."""

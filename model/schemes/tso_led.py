@@ -53,14 +53,18 @@ def decide(c: Coordination, gap: float, ended: float, progress: Progress) -> Dec
     own = c.fees + c.wear
     if c.instance.settlement == "tariff":
         own = own + c.cost(c.P_boundary, np.array(c.instance.tariff_per_mwh)[None, :])
-    start = c.booked(c.flowing(first.x), own, ended)
+
+    def sound(x: Array) -> Array:
+        return c.booked(c.flowing(x), own, ended)
+
+    start = sound(first.x)
     # All the losses together weigh as much as the DSOs' cost may rise.
     lost = float(c.losses @ start)
-    own = own + (HELD * max(abs(float(own @ start)), 1.0) / lost if lost > 0 else 0.0) * c.losses
-    second = tied(c.relaxed, own, first, start, PRICE, ended, c.flowing, gap=gap, around=True)
+    weight = HELD * max(abs(float(own @ start)), 1.0) / lost if lost > 0 else 0.0
+    tie = own + weight * c.losses
+    second = tied(c.relaxed, tie, first, start, PRICE, ended, sound, gap=gap, around=True)
     # The DSOs' relaxed answer to its own schedule: the bound holds for every schedule of the face, this too.
-    planned = c.booked(second.x, own, ended)
-    second = replace(second, x=planned, value=second.program.objective(planned))
+    planned = second.x
     exchange = planned[c.P_boundary]
     prices = c.settled_prices(planned)
     progress("binaries restored")
