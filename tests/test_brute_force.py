@@ -16,8 +16,8 @@ from small_cases import small_instance
 
 from model.bounds import safe_bound
 from model.certificate import FEASIBILITY, Certificate, certify
-from model.data import Instance
-from model.program import compile_model
+from model.problem import Problem
+from model.program import Program, compile_model
 from model.schemes import build
 from model.solvers import solve
 from model.solvers.auto import welfare
@@ -58,9 +58,7 @@ ONCE_FAILED = {
 }
 
 
-def run(case: Instance, mode: str, method: str) -> Certificate:
-    problem = build(case, mode=mode)
-    program = compile_model(problem.m)
+def run(problem: Problem, program: Program, method: str) -> Certificate:
     limit = 20.0 if method in OWN else 3.0
     return certify(problem, program, solve(problem, program, method, GAP, limit), GAP)
 
@@ -80,8 +78,10 @@ def check(seed: int, runs=RUNS) -> dict[str, str]:
     below = ENUMERATED * scale + tolerated
     above = ENUMERATED * scale + brute_force.TOUCH * worth
     told = {}
+    built = {mode: build(case, mode=mode) for mode in dict.fromkeys(mode for mode, _ in runs)}
+    compiled = {mode: compile_model(problem.m) for mode, problem in built.items()}
     for mode, method in runs:
-        certificate = run(case, mode, method)
+        certificate = run(built[mode], compiled[mode], method)
         where = f"seed {seed}, {mode}, {method}: {certificate}, enumerated {optimum}"
         told[f"{method} {mode}"] = certificate.status
         if math.isinf(optimum.cost):
