@@ -123,6 +123,7 @@ def endings(rows: Sequence[Mapping[str, Any]]) -> Table:
     """How every scheme ended: certificate, gap and time."""
     lines = [
         [
+            text(row["instance"]),
             text(row["scheme"]),
             text(row["status"]),
             percent(math.nan if row["gap"] is None else row["gap"]),
@@ -131,37 +132,41 @@ def endings(rows: Sequence[Mapping[str, Any]]) -> Table:
         ]
         for row in rows
     ]
-    return Table("How the schemes ended", ["scheme", "status", "gap", "s", "message"], lines)
+    return Table("How the schemes ended", ["instance", "scheme", "status", "gap", "s", "message"], lines)
 
 
 def write_comparison(
     folder: Path,
     rows: Sequence[Mapping[str, Any]],
-    schedules: Mapping[str, pd.DataFrame],
+    schedules: Mapping[str, Mapping[str, pd.DataFrame]],
     by_adn: pd.DataFrame,
     about: str,
 ) -> list[Table]:
-    """Write measures.csv, ranges.csv, adns.csv, schedule-*.csv and two figures of one instance's schemes.
+    """Write measures.csv, ranges.csv, adns.csv, schedule-*.csv and two figures of some instances' schemes.
 
-    Returns the tables to print: how the schemes ended and, where any has a schedule, the measures.
+    ``schedules`` are by instance and scheme; the first instance that has any is the one whose day is drawn.
+    Of several, the names of their files tell the instance too. Returns the tables to print: how the schemes
+    ended and, where any has a schedule, the measures.
     """
     found = measured(rows)
-    for scheme, schedule in schedules.items():
-        schedule.to_csv(folder / f"schedule-{scheme}.csv", index=False)
+    for instance, own in schedules.items():
+        for scheme, schedule in own.items():
+            name = scheme if len(schedules) == 1 else f"{scheme}-{instance}"
+            schedule.to_csv(folder / f"schedule-{name}.csv", index=False)
     if found.empty:
         return [endings(rows)]
-    shown = ["scheme", "status", "gap", "seconds", *(name for name, *_ in SHOWN)]
+    shown = ["instance", "seed", "scheme", "status", "gap", "seconds", *(name for name, *_ in SHOWN)]
     found[shown].to_csv(folder / "measures.csv", index=False)
     by_adn.to_csv(folder / "adns.csv", index=False)
     ranges = [
-        {"scheme": row["scheme"], "measure": name, "least": low, "most": high}
+        {"instance": row["instance"], "scheme": row["scheme"], "measure": name, "least": low, "most": high}
         for row in rows
         for name, (low, high) in row["ranges"].items()
     ]
-    pd.DataFrame(ranges, columns=["scheme", "measure", "least", "most"]).to_csv(
-        folder / "ranges.csv", index=False
-    )
-    for picture in (profiles(schedules, about), bars(found, about)):
+    columns = ["instance", "scheme", "measure", "least", "most"]
+    pd.DataFrame(ranges, columns=columns).to_csv(folder / "ranges.csv", index=False)
+    day = next(own for own in schedules.values() if own)
+    for picture in (profiles(day, about), bars(found, about)):
         picture.write_png(folder / f"{picture.name}.png")
     return [endings(rows), cells(found)]
 

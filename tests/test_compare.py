@@ -49,7 +49,8 @@ def test_compare_writes_all_schemes_and_prints_a_table(run, tmp_path):  # noqa: 
     assert 0 <= float(central["price"]) < 1e-6
     assert all(float(row["above_centralised"]) >= 0 for row in rows)
     checks = json.loads((tmp_path / "out/certificates.json").read_text())
-    assert {own["status"] for own in checks.values()} == {"certified"}
+    (of_case,) = checks.values()
+    assert {own["status"] for own in of_case.values()} == {"certified"}
     adns = pd.read_csv(tmp_path / "out/adns.csv")
     assert len(adns) == 2 * len(SCHEMES)
     ranges = pd.read_csv(tmp_path / "out/ranges.csv").set_index("measure")
@@ -59,6 +60,37 @@ def test_compare_writes_all_schemes_and_prints_a_table(run, tmp_path):  # noqa: 
     assert low <= float(led["import_mwh"]) <= high
     whole = {row["scheme"]: float(row["dso_cost"]) for row in rows}
     assert adns.groupby("scheme")["dso_cost"].sum().to_dict() == pytest.approx(whole)
+
+
+def test_compare_of_several_instances_shows_means_with_intervals(run, tmp_path):  # noqa: F811
+    cases = [toy(1, 2), toy(1, 2, load_mw=4.0)]
+    for name, case in zip("ab", cases, strict=True):
+        (tmp_path / f"{name}.json").write_text(case.to_json())
+    status, told, _ = run(
+        "compare", "a.json", "b.json", "--schemes", "centralised,uncoordinated", "-o", "out"
+    )
+    assert status == 0
+    rows = pd.read_csv(tmp_path / "out/measures.csv")
+    names = [case.digest() for case in cases]
+    assert rows["instance"].tolist() == [name for name in names for _ in range(2)]
+    means = rows.groupby("scheme", sort=False)["import_mwh"].mean()
+    assert f"imports (MWh)\t{means['centralised']:,.2f}\t{means['uncoordinated']:,.2f}" in told
+    written = {f"schedule-{scheme}-{name}.csv" for scheme in means.index for name in names}
+    assert written < set(files(tmp_path / "out"))
+    assert set(json.loads((tmp_path / "out/certificates.json").read_text())) == set(names)
+    assert set(pd.read_csv(tmp_path / "out/adns.csv")["instance"]) == set(names)
+    status, _, errors = run("compare", "a.json", "b.json", "a.json", "-o", "twice")
+    assert (status, errors) == (2, f"error: instance: got '{names[0]}'; allowed: every instance once\n")
+
+
+def test_bars_have_the_interval_over_the_instances():
+    found = measured([line("nash", str(k), k, import_mwh=v) for k, v in enumerate((10.0, 20.0, 60.0))])
+    (axes,) = (own for own in bars(found, "three seeds").figure().axes if own.get_title("left") == "Imports")
+    own = interval([10.0, 20.0, 60.0])
+    assert [list(drawn.get_ydata()) for drawn in axes.lines if len(drawn.get_ydata()) == 2][0] == [
+        own.low,
+        own.high,
+    ]
 
 
 def test_compare_takes_some_schemes_and_says_by_its_status_that_one_failed(run, tmp_path):  # noqa: F811
@@ -122,6 +154,7 @@ def test_schemes_are_related_on_the_same_instance_only():
 def test_the_table_shows_means_over_instances():
     rows = [line("nash", f"case {k}", k, import_mwh=v) for k, v in enumerate((10.0, 20.0, 60.0))]
     table = cells(measured(rows))
+    assert table.title == "All schemes, means over up to 3 instances"
     assert table.columns == ["measure", "nash"]
     shown = {own[0].text: own[1].text for own in table.lines}
     assert shown["imports (MWh)"] == "30.00"

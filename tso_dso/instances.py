@@ -100,10 +100,13 @@ def solve(
     return 0 if row.status == "certified" else 1
 
 
-@command(epilog="Example: tso-dso compare five.json --schemes dso-led,tso-led -o five/")
+@command(epilog="Example: tso-dso compare five.json other.json --schemes dso-led,tso-led -o five/")
 @takes("Solution", {name: Settings.model_fields[name] for name in ("gap", "time_limit")})
 def compare(
-    instance_file: Annotated[str, typer.Argument(metavar="FILE", help="instance written by generate")],
+    instance_files: Annotated[
+        list[str],
+        typer.Argument(metavar="FILE...", help="instances written by generate, such as several seeds"),
+    ],
     output: Output = "comparison",
     schemes: Annotated[
         str | None,
@@ -113,17 +116,18 @@ def compare(
     ] = None,
     **given: str,
 ) -> int:
-    """Compare coordination schemes on one instance: a table, figures, every schedule and certificate.
+    """Compare coordination schemes on the same instances: a table, figures, every schedule and certificate.
 
     Writes measures.csv, ranges.csv (what ties leave open), adns.csv, certificates.json, schedule-*.csv,
-    profiles.png and measures.png. The time limit is each scheme's. Exit status 0: all certified.
+    profiles.png (the first instance's day) and measures.png. Of several instances, the table shows means and
+    the bars have 95 % intervals. The time limit is each scheme's. Exit status 0: all certified.
     """
     from benchmarks.comparison import compare as compare_schemes
     from model.schemes import SCHEMES, check_scheme
     from reports.compare import write_comparison
 
     folder = place("output", output, "a folder name")
-    case = Instance.read(place("instance file", instance_file, "a file name"))
+    cases = [Instance.read(place("instance file", one, "a file name")) for one in instance_files]
     settings = read(Settings, given)
     chosen = list(dict.fromkeys(schemes.split(","))) if schemes is not None else list(SCHEMES)
     for scheme in chosen:
@@ -135,10 +139,16 @@ def compare(
             def tell(scheme: str, doing: str) -> None:
                 progress.update(task, description=f"{scheme}: {doing}")
 
-            found = compare_schemes(case, chosen, settings.gap, settings.time_limit, tell)
-        about = f"N = {case.n_adns}, seed {case.seed}, settlement {case.settlement}, {case.hours} h"
+            found = compare_schemes(cases, chosen, settings.gap, settings.time_limit, tell)
+        about = "; ".join(
+            f"N = {case.n_adns}, seed {case.seed}, settlement {case.settlement}, {case.hours} h"
+            for case in cases
+        )
         tables = write_comparison(stage, found.rows, found.schedules, found.by_adn, about)
-        checks = {scheme: certificate.to_dict() for scheme, certificate in found.certificates.items()}
+        checks = {
+            instance: {scheme: certificate.to_dict() for scheme, certificate in own.items()}
+            for instance, own in found.certificates.items()
+        }
         write_whole(stage / "certificates.json", as_json(checks))
     for one in tables:
         print_table(one.title, one.columns, [[cell.text for cell in line] for line in one.lines])
