@@ -232,7 +232,7 @@ def bars(found: pd.DataFrame, about: str) -> Picture:
         "measures",
         "Measures by scheme",
         caption,
-        tuple(_bar(found, name, *words[name]) for name in BARS),
+        tuple(_bar(found, name, *words[name]) for name in BARS if found[name].notna().any()),
     )
 
 
