@@ -201,3 +201,12 @@ def test_a_method_that_cannot_run_here_says_why(monkeypatch):
     monkeypatch.setattr(METHODS["scip"], "available", lambda: "a method that is installed")
     with pytest.raises(InputError, match="method: got 'scip'; allowed: a method that is installed"):
         check_method("scip")
+
+
+def test_what_the_relaxation_proves_is_not_branched_on():
+    """A baseline that has met the target ends: the rest of its time would be no time to the gap."""
+    problem = build(toy(1, 2))
+    program = compile_model(problem.m)
+    outcome = solve(problem, program, "highs", 0.5, 60.0)
+    assert outcome.bound is None and outcome.nodes == solve(problem, program, "auto", 0.5, 60.0).nodes
+    assert certify(problem, program, outcome, 0.5).bound_by == "safe"

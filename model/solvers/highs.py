@@ -22,10 +22,15 @@ def available() -> str | None:
 def solve(
     problem: Problem, program: Program, gap: float, time_limit_s: float, progress: Callable[[str], None]
 ) -> Outcome:
-    """Branch on the whole single-level program, starting from the default method's point."""
+    """Branch on the whole single-level program, starting from the default method's point, unless the
+    relaxation's bound is near enough to it already.
+    """
     refuse_products(problem, program, "highs")
     ended = time.monotonic() + time_limit_s
     start = auto.welfare(problem, program, gap, time_limit_s, progress)
     if start.x is None:
+        return start
+    value = program.objective(start.x)
+    if start.status == "solved" and value - start.least <= gap * max(abs(value), 1.0):
         return start
     return auto.on_complementarities(program, start, gap, ended, progress)
