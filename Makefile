@@ -52,7 +52,7 @@ define newline
 
 endef
 
-.PHONY: help venv report growth rivals scale study test browser coverage mutants soak bench lint clean
+.PHONY: help venv report growth rivals scale study test long browser coverage mutants soak bench lint clean
 
 help:
 	@echo 'make report   sweep N = $(ADNS), then the scaling report in $(OUT)/'
@@ -60,7 +60,8 @@ help:
 	@echo 'make rivals   every method on the same instances, up to 10 minutes a run; added to $(RESULTS)/ and reported'
 	@echo 'make scale    N = 1 to 1,000 to their gap targets, limits of 98 minutes in all; added to $(RESULTS)/ and reported'
 	@echo 'make study    DSO-led against five other schemes, hours; added to $(RESULTS)/study/ and reported'
-	@echo 'make test     all tests'
+	@echo 'make test     the tests, but for those that draw, enumerate or replay for long; within 8 minutes'
+	@echo 'make long     the others'
 	@echo 'make browser  the tests of the report in a real browser; needs chromium (Debian: apt-get install chromium)'
 	@echo 'make coverage all tests; fails below $(BRANCHES) % of branches of model/'
 	@echo 'make soak     the long campaigns, LENGTH=1 is about an hour; figures to reports/campaigns.jsonl'
@@ -114,7 +115,10 @@ study: $(VENV)/.run
 	$(bin)/tso-dso report $(RESULTS) -o $(OUT)
 
 test: $(VENV)/.test
-	$(bin)/python -m pytest $(PYTEST)
+	$(bin)/python -m pytest $(PYTEST) -m 'not long'
+
+long: $(VENV)/.test
+	$(bin)/python -m pytest $(PYTEST) -m long
 
 browser: $(VENV)/.browser
 	$(bin)/python -m pytest tests/test_browser.py

@@ -112,6 +112,7 @@ def assert_own_certify(seed: int, told: dict[str, str]) -> None:
     assert own == {"certified"} or own == {"infeasible"}, f"seed {seed}: {told}"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", range(14))
 def test_the_default_method_finds_the_optimum_in_every_mode(seed):
     """It needs no mode's complementarities, unless ramps join the hours: then it branches on big-M's."""
@@ -137,6 +138,7 @@ def enumerated(seed: int) -> brute_force.Optimum:
     return brute_force.solve(small_instance(seed))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("mode", "method"), [run for run in RUNS if run[1] != "auto"])
 def test_a_solver_that_stops_early_gives_its_bound_and_not_its_point(mode, method):
     """Asked for a gap of 90 % only, on cases of which each solver leaves some open."""
@@ -154,6 +156,7 @@ def test_a_solver_that_stops_early_gives_its_bound_and_not_its_point(mode, metho
     assert sum(left) >= 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("shard", range(SHARDS))
 def test_every_mode_and_method_finds_the_enumerated_optimum(shard):
     solved: Counter[str] = Counter()
@@ -171,6 +174,7 @@ def test_every_mode_and_method_finds_the_enumerated_optimum(shard):
     assert min(solved.values()) >= DRAWS - 2, solved
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", range(8))
 def test_nothing_is_left_out_by_the_enumerations_own_pruning(seed):
     case = small_instance(seed)

@@ -46,6 +46,7 @@ def rejected(certified, x) -> list[str]:
     return failed
 
 
+@pytest.mark.long
 def test_one_entry_of_every_variable_changed_is_rejected(certified):
     """One in a hundred of its box, at least 0.001, up or down; a binary by a third or turned over.
 

@@ -315,6 +315,7 @@ ATTENTIVE = "time.sleep(60)"
 DEAF = "pause = ctypes.CDLL(None).sleep; [pause(1) for _ in range(60)]"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("module", "name", "words"), [
     ("benchmarks.runner", "measure", ["solve", "good.json", "-o", "new/out"]),
     ("os", "replace", ["generate", "1", "-o", "one.json"]),

@@ -71,6 +71,7 @@ def test_a_generated_instance_is_certified():
 SEEDS = [seed for seed in range(40) if small_instance(seed).settlement == "lmp"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_method_encloses_the_enumerated_optimum(seed):
     case = small_instance(seed)
@@ -465,6 +466,7 @@ def test_a_cluster_answers_as_this_process_does_and_outlives_a_lost_worker(clust
         assert_same(here, ask(questions))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("n_workers", [0, 2])
 def test_what_is_not_answered_in_time_has_no_answer(cluster, monkeypatch, n_workers):
     monkeypatch.setattr(workers, "FEW", 2)

@@ -224,6 +224,7 @@ def _wait_for_a_moment(draw: random.Random, starter: subprocess.Popen[bytes], pa
         time.sleep(draw.uniform(0, 0.002))
 
 
+@pytest.mark.long
 def test_a_sweep_killed_fifty_times_loses_no_finished_row_and_repeats_none(tmp_path):
     counts = kill_campaign(tmp_path, kills=50, seed=3)
     print(counts)

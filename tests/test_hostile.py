@@ -203,6 +203,7 @@ BOTH = ("certified", "certified")
 
 # Two less than both methods certify of each ten, for a machine so slow that one runs out of time; most of the
 # others are infeasible, some are errors.
+@pytest.mark.long
 @pytest.mark.parametrize(("batch", "least"), [*enumerate([6, 3, 6, 3, 2, 4])])
 def test_a_nasty_instance_is_certified_rightly_or_not_at_all(batch, least, no_hang):
     statuses = [check_case(nasty(seed), seed) for seed in range(10 * batch, 10 * batch + 10)]
@@ -227,6 +228,7 @@ def spoilt_yet_valid(first: int, n: int) -> list[tuple[int, Instance]]:
 
 
 # Both certify 6, 9, 8, 7 and 9 of each ten; on a slow machine branch and bound may have time for fewer.
+@pytest.mark.long
 @pytest.mark.parametrize(("shard", "least"), [*enumerate([4, 6, 6, 5, 6])])
 def test_a_spoilt_file_that_is_accepted_is_certified_rightly_or_not_at_all(shard, least, no_hang):
     """Fifty of the files that go through the validator above."""

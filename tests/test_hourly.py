@@ -538,6 +538,7 @@ def test_the_small_cases_are_closed_or_left_to_the_search_over_the_whole(seed):
     assert closed.status == "certified" and closed.objective == pytest.approx(optimum.cost, abs=2e-5 * scale)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", SMALL)
 def test_no_reference_and_no_dual_vector_proves_more_than_the_enumerated_optimum(seed, monkeypatch):
     monkeypatch.setattr(hourly, "REFERENCES", 1)

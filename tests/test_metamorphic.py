@@ -359,6 +359,7 @@ def assert_names_do_not_matter(case, seed):
     assert other_schedule.lam == pytest.approx(schedule.lam[origin], abs=PRICE)
 
 
+@pytest.mark.long
 @few
 @given(seed=st.integers(0, 10**6))
 def test_renumbering_buses_and_adns_changes_nothing(seed):
@@ -687,6 +688,7 @@ FEE_CASES = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("by", [0.3, 3.0])
 @pytest.mark.parametrize("fee", FEES)
 @pytest.mark.parametrize("case", FEE_CASES.values(), ids=FEE_CASES)

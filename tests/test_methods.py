@@ -69,6 +69,7 @@ def assert_followers_conditions(problem, program, x):
         assert abs(min(parts)) < RESIDUAL, pair.multiplier.name
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize(("mode", "method"), RUNS, ids=lambda value: value)
 def test_modes_and_methods_agree(name, mode, method):

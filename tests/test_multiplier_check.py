@@ -73,6 +73,7 @@ def _of(kind):
 KINDS = ("mu_flow", "mu_pg_lo", "mu_pg_up", "mu_shed", "mu_spill", "mu_ramp")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("side", ["multiplier", "slack"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_bound_is_compared_on_both_sides(monkeypatch, kind, side):

@@ -15,6 +15,7 @@ from model.schemes.price_taking import forecast_net_load
 GAP = 1e-3
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", [8, 21])
 def test_no_dso_gains_more_than_is_said_by_leaving_the_equilibrium(seed):
     """The best deviation of each DSO by enumeration, the others where they are.

@@ -157,6 +157,7 @@ CLOSED = ("one ADN", "two ADNs", "uneven", "toys", "much sun")
 OPEN = ("paid to consume", "paid to consume, IEEE")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", CLOSED)
 def test_where_the_cones_close_the_schedule_is_the_ac_power_flow(name):
     """Voltages, currents, flows, losses and the root's P and Q of every hour."""
@@ -414,6 +415,7 @@ def drawn(name: str) -> list[tuple[Answer, int, DcHour]]:
     return found
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", DRAWS)
 def test_the_follower_answers_any_boundary_power_like_the_tool(name):
     for answer, t, theirs in drawn(name):

@@ -63,6 +63,7 @@ def test_the_default_method_finds_the_optimum_of_branching_on_every_complementar
     assert certificate.objective == pytest.approx(reference.objective, rel=2e-4)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("search", [whole_search, hourly_search])
 @pytest.mark.parametrize(("n_adns", "seed", "gap"), [(1, 0, 1e-5), (2, 1, 1e-3)])
 def test_the_safe_bound_of_a_part_loses_less_than_a_millionth(n_adns, seed, gap, search):

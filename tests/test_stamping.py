@@ -82,6 +82,7 @@ def both(case: Instance, mode: str = "big_m"):
     return (stamped, compile_problem(stamped)), (whole, compile_model(whole.m))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("options", GENERATED, ids=lambda o: "-".join(f"{k}={v}" for k, v in o.items()))
 def test_a_stamped_program_of_a_generated_instance_is_the_whole_one(options, mode):
@@ -103,6 +104,7 @@ def test_a_stamped_program_of_a_drawn_instance_is_the_whole_one(seed, mode):
     assert differing(stamped, whole) == []
 
 
+@pytest.mark.long
 @settings(deadline=None, max_examples=15)
 @given(
     st.integers(1, 4),
