@@ -102,6 +102,7 @@ def check(seed: int, runs=RUNS) -> dict[str, str]:
     return told
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", ONCE_FAILED)
 def test_cases_that_once_failed(seed):
     assert_own_certify(seed, check(seed))
@@ -209,11 +210,13 @@ def test_the_planes_are_the_followers_cost_and_its_prices(seed):
         assert ours == pytest.approx(prices[at], abs=1e-6), "at a random load the price is unique"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", [17, 35, 82, 105, 117, 119])
 def test_no_dual_vector_proves_more_than_the_enumerated_optimum(seed):
     assert check_bound(seed) == "price regions"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", [3, 4, 40, 82])
 def test_no_dual_vector_proves_more_with_the_hours_apart_either(seed):
     told = check_hours_apart(seed)

@@ -192,6 +192,7 @@ def test_the_safe_bound_stays_below_the_optimum_for_any_dual_vector(solved, nois
     assert safe_bound(relaxed, 0 * y, 0 * z) <= best.objective
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("n_adns", "seed"), [(1, 0), (2, 1), (5, 0)])
 def test_the_safe_bound_loses_less_than_a_millionth(n_adns, seed):
     assert 0 <= safe_loss(n_adns, seed) < 1e-6

@@ -69,6 +69,7 @@ def test_one_entry_of_every_variable_changed_is_rejected(certified):
     assert tried >= 40
 
 
+@pytest.mark.long
 def test_a_binary_turned_over_is_rejected_where_power_flows(certified):
     """Where the side that it now forbids carries nothing, the binary is free and the point stays right."""
     problem, program, outcome = certified

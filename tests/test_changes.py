@@ -58,6 +58,7 @@ def test_what_became_faster_is_said_too(tmp_path: Path) -> None:
     assert measure(compared(tmp_path, runs(0, factor=1.25), runs(1)), "build_s").verdict == "faster"
 
 
+@pytest.mark.long
 def test_noise_is_called_noise_as_often_as_it_should(tmp_path: Path) -> None:
     """Of 24 comparisons of equals, 5 % may tell of a change; six of 24 with probability 0.001."""
     false = [

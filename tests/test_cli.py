@@ -110,6 +110,7 @@ def test_solve_says_where_the_relaxation_is_not_exact_and_by_how_much(run, tmp_p
     assert f"not exact: {slack} MWh are lost that no power flow explains" in " ".join(told.split())
 
 
+@pytest.mark.long
 def test_sweep_resumes_and_report_reads_it(run, tmp_path):
     order = ("sweep", "--adns", "1", "--hours", "1,2", "--gap", "0.05", "-o", "results")
     status, told, _ = run(*order)

@@ -440,6 +440,7 @@ def assert_same(here, there):
                 assert np.array_equal(getattr(one, name), getattr(other, name)), name
 
 
+@pytest.mark.long
 def test_a_cluster_answers_as_this_process_does_and_outlives_a_lost_worker(cluster, monkeypatch):
     monkeypatch.setattr(workers, "FEW", 2)
     problem, program = compiled(TOYS["tight"])

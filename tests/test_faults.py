@@ -766,6 +766,7 @@ runner.main(*sys.argv[1:])
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("deed", "status", "words"), [
     ("any(itertools.repeat(0))", "time_limit", "ended in phase solve after 7"),  # in C, holding the GIL
     ("os.kill(os.getpid(), signal.SIGSEGV)", "error", "SIGSEGV: "),

@@ -522,6 +522,7 @@ def proven(problem, program, outcome):
     return _bound_of_parts(problem, program, outcome)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", SMALL)
 def test_the_small_cases_are_closed_or_left_to_the_search_over_the_whole(seed):
     problem, program = compiled(small_instance(seed))
@@ -613,6 +614,7 @@ def spilling():
     return case.model_copy(update={"transmission": net})
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "case",
     [

@@ -118,6 +118,7 @@ def test_every_rival_is_recognised_where_it_holds(law: str) -> None:
     assert set(trial.standing) <= {law, "general", *(["quadratic"] if law == "exponential" else [])}
 
 
+@pytest.mark.long
 def test_the_true_law_is_rarely_refuted_by_the_sizes_held_out() -> None:
     """The intervals hold with 95 %; of 30 fewer than 24 stand with probability 0.0006."""
     stood = 0

@@ -754,6 +754,7 @@ def wider_limits(f):
         branch["rate_a_mva"] *= 1.5
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("change", [more_sun, larger_inverters, larger_batteries, wider_limits])
 @pytest.mark.parametrize("seed", SEEDS)
 def test_larger_devices_and_limits_cost_the_leaders_no_more(seed, change):

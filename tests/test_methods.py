@@ -89,6 +89,7 @@ def test_modes_and_methods_agree(name, mode, method):
     assert default.status in ("certified", "gap_limit")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", [0, 1])
 def test_default_method_on_the_ieee_instance(seed):
     problem, program, outcome, certificate = run(instance(2, seed), gap=1e-3)

@@ -316,6 +316,7 @@ def compare(answer: Answer, t: int, tool: DcHour) -> None:
 
 
 # The last figure: how often at least a full line is met, so that congestion really is compared.
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "full_lines"),
     [

@@ -44,6 +44,7 @@ def divided():
     return solved
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "case",
     [
