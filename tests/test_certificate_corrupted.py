@@ -12,8 +12,6 @@ from model.program import compile_model
 from model.schemes import build
 from model.solvers import solve
 
-pytestmark = pytest.mark.xdist_group("certificate_corrupted")  # cases solved once serve many tests
-
 CASES = {
     "two ADNs": (toy(2, 4, rate_mw=4.0), "big_m"),
     "sets": (toy(2, 2, rate_mw=4.0), "sos1"),

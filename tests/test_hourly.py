@@ -34,8 +34,6 @@ from model.solvers.hourly import HourlySearch
 from model.solvers.linear import solve_linear
 from model.solvers.relaxation import solve_relaxation
 
-pytestmark = pytest.mark.xdist_group("hourly")  # cases solved once serve many tests
-
 TOYS = {
     "congested": toy(3, 3, rate_mw=4.0),
     "one host": toy(1, 4, rate_mw=2.5),

@@ -47,8 +47,6 @@ from model.schemes import build
 from model.solvers import solve
 from model.solvers.relaxation import solve_relaxation
 
-pytestmark = pytest.mark.xdist_group("metamorphic")  # cases solved once serve many tests
-
 GAP, CERTIFIED, CENT = 1e-5, 1e-4, 0.01
 MONEY = 1e-6
 PRICE = 1e-4  # $/MWh

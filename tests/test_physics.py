@@ -24,8 +24,6 @@ from model.solvers import solve
 from model.solvers.follower import Follower
 from reports.schedules import _totals
 
-pytestmark = pytest.mark.xdist_group("physics")  # cases solved once serve many tests
-
 Array = np.ndarray
 
 # What the interior-point solver leaves of a feeder's row, in p.u.: its tolerance of 1e-8 is relative to

@@ -18,8 +18,6 @@ from model.schemes import build
 from model.solvers import solve
 from model.solvers.hour_market import HourMarket
 
-pytestmark = pytest.mark.xdist_group("price_regions")  # cases solved once serve many tests
-
 
 def compiled(case):
     problem = build(case)

@@ -17,8 +17,6 @@ from reports.publish import FIGURES
 from reports.rows import COUNTS, read_results
 from reports.study import study as choose_study
 
-pytestmark = pytest.mark.xdist_group("reports")  # cases solved once serve many tests
-
 COEFFICIENTS = {
     "n_vars": [21000, 9100, 24],
     "n_binaries": [4272, 1100, 0],

@@ -30,8 +30,6 @@ from model.schemes import (
 from model.solvers.follower import SOUND
 from model.stamping import compile_problem, stamped_costs
 
-pytestmark = pytest.mark.xdist_group("rival_schemes")  # cases solved once serve many tests
-
 
 def without_fees():
     case = toy(2, 2)
