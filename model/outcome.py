@@ -53,6 +53,10 @@ class Outcome:
         """The parts' least bound, as the search saw it; -inf without parts."""
         return min((part.bound for part in self.parts), default=-math.inf)
 
+    def closes(self, value: float, gap: float) -> bool:
+        """Whether the parts' least bound is within a relative gap of what a point costs, in $."""
+        return value - self.least <= gap * max(abs(value), 1.0)
+
     def or_proof_of(self, earlier: "Outcome") -> "Outcome":
         """This outcome, with an earlier one's proof where that says more."""
         if earlier.least <= self.least:

@@ -51,8 +51,7 @@ def solve(
     outcome = welfare(problem, program, gap, time_limit_s, progress)
     if outcome.status != "solved" or outcome.x is None or problem.coupling == "none":
         return outcome
-    value = program.objective(outcome.x)
-    if value - outcome.parts[0].bound <= gap * max(abs(value), 1.0):
+    if outcome.closes(program.objective(outcome.x), gap):
         return outcome
     if not problem.prices_by_hour:
         # A mode that HiGHS cannot branch on keeps the outcome as it is.
@@ -66,8 +65,7 @@ def solve(
             found = search.solve(outcome, gap, ended)
         found = found.or_proof_of(outcome)
         assert found.x is not None
-        value = program.objective(found.x)
-        if found.status == "time_limit" or value - found.least <= gap * max(abs(value), 1.0):
+        if found.status == "time_limit" or found.closes(program.objective(found.x), gap):
             return found
         # What aggregated storage and binaries leave open.
         outcome = replace(outcome, x=found.x)
@@ -136,10 +134,8 @@ def _branched(
 
     ``searched``: the search over price regions follows and divides the binaries too, so any point will do.
     """
-    if settled is not None:
-        value = relaxed.objective(settled)
-        if searched or value - outcome.parts[0].bound <= 0.5 * gap * max(abs(value), 1.0):
-            return replace(outcome, x=settled)
+    if settled is not None and (searched or outcome.closes(relaxed.objective(settled), 0.5 * gap)):
+        return replace(outcome, x=settled)
     integer = np.zeros_like(program.integer)
     integer[leader_binaries(program)] = True
     start = round_by_direction(program, x)[0] if settled is None else settled

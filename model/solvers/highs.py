@@ -30,7 +30,6 @@ def solve(
     start = auto.welfare(problem, program, gap, time_limit_s, progress)
     if start.x is None:
         return start
-    value = program.objective(start.x)
-    if start.status == "solved" and value - start.least <= gap * max(abs(value), 1.0):
+    if start.status == "solved" and start.closes(program.objective(start.x), gap):
         return start
     return auto.on_complementarities(program, start, gap, ended, progress)
