@@ -180,8 +180,8 @@ def cut_rows(blocks: Blocks, cuts: Cuts) -> tuple[Array, csr_array]:
             size += np.bincount(at, np.abs(term), n_cuts)
         # A computed sum of m products is within m u of the sum of their absolute values (u: unit roundoff).
         unit = np.finfo(float).eps
-        extent = np.maximum(np.abs(p.lower), np.abs(p.upper))
-        most = (abs(cost) + abs(Y) @ abs(p.A) + abs(Z) @ abs(p.cone_A)) @ (blocks.products * extent)
+        extent = blocks.products * np.maximum(np.abs(p.lower), np.abs(p.upper))
+        most = abs(cost) @ extent + abs(Y) @ (abs(p.A) @ extent) + abs(Z) @ (abs(p.cone_A) @ extent)
         count = which + cone_which + np.bincount(k, minlength=n_cuts) + 4
         value -= 2 * unit * (most + count * size)
     value[~np.isfinite(value)] = -np.inf

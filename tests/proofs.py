@@ -31,7 +31,11 @@ def unproven(problem: Problem, program: Program) -> Outcome:
 def apart(problem: Problem, program: Program) -> HourlySearch:
     """A search with the hours apart, asked in this process."""
     search = HourlySearch(problem, program, lambda told: None)
-    search.ask = lambda questions: [search.programs[question.program].ask(question) for question in questions]
+    search.ask = lambda questions: [
+        answer
+        for q in questions
+        for answer in type(search.programs[q.program]).answers([search.programs[q.program]], [q])
+    ]
     return search
 
 

@@ -12,6 +12,7 @@ from generators import instance
 from model.by_hour import stored_levels
 from model.price_hull import Leaf
 from model.solvers.conic import solve_conic
+from model.solvers.feeder_days import Day
 from model.solvers.hour_program import Answer
 
 CASES = {name: TOYS[name] for name in ("two", "congested", "tight", "relay")} | {
@@ -88,7 +89,7 @@ def test_worth_is_the_slope_of_the_days_cost(search):
     """Of a convex cost: between what one unit less saves and what one more adds."""
     for question in questions(search):
         day = search.programs[question.program]
-        worth = day.ask(question)
+        (worth,) = Day.answers([day], [question])
         program, step = replace(day.own, c=question.cost), 1e-4
 
         def cost(row, change, program=program):

@@ -27,9 +27,9 @@ from model.hour_blocks import Cuts, cut_rows, with_totals
 from model.price_hull import Leaf, Region, hull
 from model.program import compile_model
 from model.schemes import build
-from model.solvers import auto, hour_points, hour_program, hourly, price_regions, solve
+from model.solvers import alike, auto, hour_points, hourly, price_regions, solve
 from model.solvers.auto import welfare
-from model.solvers.hour_program import Question, hours_of
+from model.solvers.hour_program import Hour, Question, hours_of
 from model.solvers.hourly import HourlySearch
 from model.solvers.linear import solve_linear
 from model.solvers.relaxation import solve_relaxation
@@ -367,7 +367,7 @@ def test_a_cut_is_the_hours_cost_where_it_was_taken(name):
     hosts = len(hours[0].box)
     for t, hour in enumerate(hours_of(blocks)):
         lam, nowhere = np.full(hosts, 300.0), (np.zeros((0, hosts)), np.zeros(0))
-        answer = hour.ask(Question(t, reference[:, t], 0.0, lam, *nowhere))
+        answer = Hour.answers([hour], [Question(t, reference[:, t], 0.0, lam, *nowhere)])[0]
         assert answer.moved < 1e-6
         cuts = Cuts(np.array([t]), [answer.row_duals], [answer.cone_duals], reference)
         sides, coefficients = cut_rows(blocks, cuts)
@@ -385,12 +385,12 @@ def test_an_hour_asked_for_too_much_answers_with_a_cut_and_its_moves_are_dear():
     hosts = len(hours[0].box)
     free, worth = np.zeros(hosts), np.zeros(3)
     nowhere = np.zeros((0, hosts)), np.zeros(0)
-    usual = hour.ask(Question(0, worth, 0.0, free, *nowhere))
-    much = hour.ask(Question(0, worth, 100.0, free, *nowhere))
+    usual = Hour.answers([hour], [Question(0, worth, 0.0, free, *nowhere)])[0]
+    much = Hour.answers([hour], [Question(0, worth, 100.0, free, *nowhere)])[0]
     dearest = np.abs(hour.program.c).max()
     assert usual.moved < 1e-6 < 90.0 < much.moved
     assert much.value - usual.value > 3 * 90.0 * dearest
-    far = hour.ask(Question(0, worth, 0.0, free, np.ones((1, hosts)), np.array([-100.0])))
+    far = Hour.answers([hour], [Question(0, worth, 0.0, free, np.ones((1, hosts)), np.array([-100.0]))])[0]
     assert far.moved > 90.0 and far.value - usual.value > 3 * 90.0 * dearest
 
 
@@ -399,10 +399,10 @@ def test_an_inflow_that_is_free_costs_no_more_than_any_that_is_asked_for():
     reference = rough("congested", 7, 30.0)
     hosts, nowhere = len(hours[0].box), (np.zeros((0, len(hours[0].box))), np.zeros(0))
     for t, hour in enumerate(hours_of(blocks_by_hour(problem, program, reference, hours))):
-        free = hour.ask(Question(t, reference[:, t], None, np.zeros(hosts), *nowhere))
+        free = Hour.answers([hour], [Question(t, reference[:, t], None, np.zeros(hosts), *nowhere)])[0]
         inflow = free.x[hour.batteries].sum()
         for other in (inflow - 0.01, inflow, inflow + 0.01):
-            asked = hour.ask(Question(t, reference[:, t], other, np.zeros(hosts), *nowhere))
+            asked = Hour.answers([hour], [Question(t, reference[:, t], other, np.zeros(hosts), *nowhere)])[0]
             assert asked.value >= free.value - 1e-5 * max(abs(free.value), 1.0)
             if other == inflow:
                 assert asked.value == pytest.approx(free.value, rel=1e-5)
@@ -416,7 +416,9 @@ def test_columns_held_stay_where_they_are_held_and_their_duals_are_tangents():
 
     def held(inflows):
         fixed = dict(zip(hour.batteries.tolist(), inflows, strict=True))
-        return hour.ask(Question(1, np.zeros(3), None, np.full(hosts, 30.0), *nowhere, fixed))
+        return Hour.answers([hour], [Question(1, np.zeros(3), None, np.full(hosts, 30.0), *nowhere, fixed)])[
+            0
+        ]
 
     first = held([0.0, 0.01, -0.01])
     assert first.x[hour.batteries] == pytest.approx([0.0, 0.01, -0.01], abs=1e-8)
@@ -430,36 +432,36 @@ def test_columns_held_stay_where_they_are_held_and_their_duals_are_tangents():
 def test_the_point_has_to_be_exact_where_points_are_made_of_it(monkeypatch):
     problem, program, hours, _ = prepared("congested")
     hour, hosts = hours_of(blocks_by_hour(problem, program, np.zeros((3, 3)), hours))[1], len(hours[0].box)
-    right, asked = hour_program.solve_conic, []
+    right, asked = alike.solve_conic, []
 
     def watched(node, **settings):
         asked.append(settings)
         return right(node, **settings)
 
-    monkeypatch.setattr(hour_program, "solve_conic", watched)
+    monkeypatch.setattr(alike, "solve_conic", watched)
     question = Question(1, np.zeros(3), 0.0, np.full(hosts, 30.0), np.zeros((0, hosts)), np.zeros(0))
-    hour.ask(question)
-    hour.ask(replace(question, inflow=None, fixed={int(hour.batteries[0]): 0.0}))
+    Hour.answers([hour], [question])[0]
+    Hour.answers([hour], [replace(question, inflow=None, fixed={int(hour.batteries[0]): 0.0})])[0]
     assert asked == [{"exact": False}, {"exact": True}]
 
 
 def test_an_hour_that_cannot_be_solved_gives_no_cut(monkeypatch):
     problem, program, *_ = prepared("congested")
-    whole, asked = hour_program.solve_conic, []
+    whole, asked = alike.solve_conic, []
 
     def moody(node, **settings):
         asked.append(node)
         found = whole(node, **settings)
         return replace(found, status="error") if len(asked) % 3 == 0 else found
 
-    monkeypatch.setattr(hour_program, "solve_conic", moody)
+    monkeypatch.setattr(alike, "solve_conic", moody)
     search = apart(problem, program)
     outcome = search.solve(unproven(problem, program), 1e-3, time.monotonic() + 60.0)
     assert 0 < search.n_cuts < len(asked)
     certificate = certify(problem, program, outcome, 1e-3)
     assert certificate.bound_by == "safe" and certificate.bound <= certificate.objective
     # Hours that never answer leave the boxes of their costs.
-    monkeypatch.setattr(hour_program, "solve_conic", lambda node, **_: replace(whole(node), status="error"))
+    monkeypatch.setattr(alike, "solve_conic", lambda node, **_: replace(whole(node), status="error"))
     search = apart(problem, program)
     outcome = search.solve(unproven(problem, program), 1e-3, time.monotonic() + 60.0)
     assert search.n_cuts == 0

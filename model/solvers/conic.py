@@ -74,11 +74,26 @@ def solve_conic(
             continue
         if not exact:
             break
-        dearest = max(float(np.abs(best.row_duals).max(initial=0.0)), 1.0)
-        worth = WORTH * max(abs(float(program.c @ best.x)), size, 1.0)
-        if best.status != "solved" or least <= min(EXACT, worth / dearest):
+        if best.status != "solved" or least <= miss_allowed(program, best, size):
             break
     return best
+
+
+def misses(program: Program, x: Array, of: tuple[Array, Array, Array] | None = None) -> float:
+    """The most that x misses a row, a box or a cone; ``of``: which rows, columns and cones, default all.
+
+    Not by how much its slacks differ from a solver's: where there is room, that misses nothing.
+    """
+    excess = program.row_excess(x), program.box_misses(x), program.cone_misses(x)
+    if of is not None:
+        excess = tuple(own[which] for own, which in zip(excess, of, strict=True))
+    return max(float(own.max(initial=0.0)) for own in excess)
+
+
+def miss_allowed(program: Program, result: ConicResult, size: float = 0.0) -> float:
+    """How much an exact point may miss, in p.u.: no more than is worth little at its dearest row."""
+    dearest = max(float(np.abs(result.row_duals).max(initial=0.0)), 1.0)
+    return min(EXACT, WORTH * max(abs(float(program.c @ result.x)), size, 1.0) / dearest)
 
 
 def _attempt(
@@ -164,11 +179,5 @@ def _attempt(
     cone_duals = np.zeros(len(program.cone_b))
     cone_duals[cones] = z[n_equal + n_linear :]
     status = "solved" if message in SOLVED else STATUSES.get(message, "error")
-    # Not by how much its slacks differ from the solver's: where there is room, that misses nothing.
-    misses = (
-        program.row_excess(x)[rows],
-        program.box_misses(x)[free],
-        program.cone_misses(x)[in_cone],
-    )
-    missed = max(float(own.max(initial=0.0)) for own in misses)
+    missed = misses(program, x, (rows, free, in_cone))
     return ConicResult(status, x, row_duals, cone_duals, solution.iterations, f"Clarabel: {message}"), missed

@@ -34,10 +34,17 @@ class Day:
     own: Program
     dynamics: Array
 
-    def ask(self, question: DayQuestion) -> Array | None:
-        """What another unit stored adds to the cost (less than zero where it saves), of every battery and
-        hour, in $ per p.u. h; None where Clarabel finds no solution.
+    # ADNs have devices of their own: no two days are alike.
+    together = 1
+
+    @staticmethod
+    def answers(days: list["Day"], questions: list[DayQuestion]) -> list[Array | None]:
+        """Each day's answer to its question: what another unit stored adds to the cost (less than zero where
+        it saves), of every battery and hour, in $ per p.u. h; None where Clarabel finds no solution.
         """
+        return [day._worth(question) for day, question in zip(days, questions, strict=True)]
+
+    def _worth(self, question: DayQuestion) -> Array | None:
         found = solve_conic(replace(self.own, c=question.cost), exact=False)
         return found.row_duals[self.dynamics] if found.status == "solved" else None
 

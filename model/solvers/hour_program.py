@@ -7,13 +7,17 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from model.by_hour import HourBlocks
+from model.interior_point import LANES
 from model.program import Array, Program
-from model.solvers.conic import solve_conic
+from model.solvers.alike import solve_alike
+from model.solvers.conic import ConicResult
 from model.solvers.twins import Merged, merge
 
 # What an hour pays, for each hour of the day, to leave a leaf or the inflow asked for, relative to its
 # dearest price.
 PENALTY = 5.0
+# How many limits questions have room for, and multiples of it: programs of one room are alike.
+ROOM = 8
 # Passes over rows that hold columns at their limits, and what a row's sum may miss by rounding, in p.u.
 FORCED, ROUNDING = 3, 1e-11
 
@@ -62,67 +66,86 @@ class Hour:
 
     program: Program
     batteries: Array
+    n_hosts: int
     hours: int
+
+    # How many questions are best answered together.
+    together = LANES
 
     @cached_property
     def merged(self) -> Merged:
         """The program as it is solved."""
         return merge(self.program)
 
-    def ask(self, question: Question) -> Answer | None:
-        """Solve it; None where Clarabel finds no solution."""
-        merged, p = self.merged, self.merged.program
-        n, n_hosts, m = len(p.c), len(question.lam), len(question.h)
-        prices = np.abs(np.concatenate([question.lam, p.c]))
-        penalty = PENALTY * self.hours * max(float(prices.max(initial=0.0)), 1.0)
-        inflow, load = n - n_hosts - 1, np.arange(n - n_hosts, n)
-        c = np.concatenate([p.c, np.full(m + 2, penalty)])
+    def asked(self, question: Question, room: int) -> Program:
+        """The program that answers a question of at most ``room`` limits: questions of one room are alike."""
+        t, merged, m = self._template(room), self.merged, len(question.h)
+        n, n_rows, n_hosts = len(merged.program.c), len(merged.program.row_lower), len(question.lam)
+        prices = np.abs(np.concatenate([question.lam, merged.program.c]))
+        c, lower, upper = t.c.copy(), t.lower.copy(), t.upper.copy()
+        c[n:] = PENALTY * self.hours * max(float(prices.max(initial=0.0)), 1.0)
         c[merged.columns[self.batteries]] = question.worth
-        c[load] += question.lam
-        # Columns by which each limit and the sum of the inflows may be missed, and the limits as rows.
-        n_rows, limit, beyond = len(p.row_lower), np.arange(m), n + np.arange(m)
-        row, column = np.repeat(np.arange(n_rows), np.diff(p.A.indptr)), p.A.indices
-        missed = row[column == inflow][:1].repeat(2)  # none without batteries
-        either = np.array([1.0, -1.0])[: len(missed)]
-        rows = np.concatenate([row, missed, n_rows + np.repeat(limit, n_hosts), n_rows + limit])
-        columns = np.concatenate([column, n + m + np.arange(len(missed)), np.tile(load, m), beyond])
-        entries = np.concatenate([p.A.data, either, question.G.ravel(), -np.ones(m)])
-        lower, upper = p.lower.copy(), p.upper.copy()
+        c[n - n_hosts : n] += question.lam
+        upper[n : n + m] = np.inf
         if question.inflow is not None:
-            lower[inflow] = upper[inflow] = question.inflow
+            lower[n - n_hosts - 1] = upper[n - n_hosts - 1] = question.inflow
+            upper[n + room :] = np.inf
         if question.fixed:
             held = merged.columns[list(question.fixed)]
             lower[held] = upper[held] = list(question.fixed.values())
-            self._force(lower, upper)
-        most = np.full(m + 2, np.inf)
-        if question.inflow is None:
-            most[m:] = 0.0
-        on = np.ones(m + 2, dtype=bool)
-        asked = replace(
+            self._force(lower[:n], upper[:n])
+        A, row_upper = t.A.copy(), t.row_upper.copy()
+        # Rows are sorted by column: of a limit first the loads, then by what it may be missed.
+        A.data[A.indptr[n_rows] :].reshape(room, n_hosts + 1)[:m, :n_hosts] = question.G
+        row_upper[n_rows : n_rows + m] = question.h
+        return replace(t, c=c, A=A, row_upper=row_upper).with_bounds(lower, upper)
+
+    def _template(self, room: int) -> Program:
+        """What questions have in common: ``room`` rows of limits, without entries of loads, and columns by
+        which they and the sum of the inflows may be missed, at zero.
+        """
+        if room in self._templates:
+            return self._templates[room]
+        p, n_hosts = self.merged.program, self.n_hosts
+        n, n_rows, limit, more = len(p.c), len(p.row_lower), np.arange(room), room + 2
+        row, column = np.repeat(np.arange(n_rows), np.diff(p.A.indptr)), p.A.indices
+        missed = row[column == n - n_hosts - 1][:1].repeat(2)  # none without batteries
+        either = np.array([1.0, -1.0])[: len(missed)]
+        loads = np.tile(np.arange(n - n_hosts, n), room)
+        rows = np.concatenate([row, missed, n_rows + np.repeat(limit, n_hosts), n_rows + limit])
+        columns = np.concatenate([column, n + room + np.arange(len(missed)), loads, n + limit])
+        entries = np.concatenate([p.A.data, either, np.zeros(len(loads)), -np.ones(room)])
+        zero, on = np.zeros(more), np.ones(more, dtype=bool)
+        conic = p.cone_A.data, p.cone_A.indices, p.cone_A.indptr
+        self._templates[room] = replace(
             p,
-            c=c,
-            A=csr_array((entries, (rows, columns)), shape=(n_rows + m, n + m + 2)),
-            row_lower=np.append(p.row_lower, np.full(m, -np.inf)),
-            row_upper=np.append(p.row_upper, question.h),
-            lower=np.append(lower, np.zeros(m + 2)),
-            upper=np.append(upper, most),
-            integer=np.zeros(n + m + 2, dtype=bool),
-            enforced_lower=np.append(p.enforced_lower | (lower != p.lower), on),
-            enforced_upper=np.append(p.enforced_upper | (upper != p.upper), ~on),
-            cone_A=csr_array(
-                (p.cone_A.data, p.cone_A.indices, p.cone_A.indptr), shape=(len(p.cone_b), n + m + 2)
-            ),
+            c=np.append(p.c, zero),
+            A=csr_array((entries, (rows, columns)), shape=(n_rows + room, n + more)),
+            row_lower=np.append(p.row_lower, np.full(room, -np.inf)),
+            row_upper=np.append(p.row_upper, np.zeros(room)),
+            lower=np.append(p.lower, zero),
+            upper=np.append(p.upper, zero),
+            integer=np.zeros(n + more, dtype=bool),
+            enforced_lower=np.append(p.enforced_lower, on),
+            enforced_upper=np.append(p.enforced_upper, ~on),
+            cone_A=csr_array(conic, shape=(len(p.cone_b), n + more)),
         )
-        # Points are made of what is held; of other answers the dual vectors count.
-        found = solve_conic(asked, exact=question.fixed is not None)
+        return self._templates[room]
+
+    @cached_property
+    def _templates(self) -> dict[int, Program]:
+        return {}
+
+    def _answer(self, program: Program, found: ConicResult) -> Answer | None:
         if found.status != "solved":
             return None
+        n = len(self.merged.program.c)
         return Answer(
-            x=merged.point(found.x)[: -n_hosts - 1],
-            load=found.x[load],
-            value=float(c @ found.x),
+            x=self.merged.point(found.x)[: -self.n_hosts - 1],
+            load=found.x[n - self.n_hosts : n],
+            value=float(program.c @ found.x),
             moved=float(np.abs(found.x[n:]).sum()),
-            row_duals=merged.row_duals(found.row_duals[: len(p.row_lower)]),
+            row_duals=self.merged.row_duals(found.row_duals[: len(self.merged.program.row_lower)]),
             cone_duals=found.cone_duals,
         )
 
@@ -140,6 +163,16 @@ class Hour:
             upper[low] = lower[low]
             lower[high] = upper[high]
 
+    @staticmethod
+    def answers(hours: list["Hour"], questions: list[Question]) -> list[Answer | None]:
+        """Each hour's answer to its question; None where no solution is found."""
+        room = ROOM * max(1, -(-max(len(question.h) for question in questions) // ROOM))
+        asked = [hour.asked(question, room) for hour, question in zip(hours, questions, strict=True)]
+        # Points are made of what is held; of other answers the dual vectors count.
+        exact = any(question.fixed is not None for question in questions)
+        found = solve_alike(asked, exact=exact)
+        return [hour._answer(program, own) for hour, program, own in zip(hours, asked, found, strict=True)]
+
 
 def hours_of(blocks: HourBlocks) -> list[Hour]:
     """The programs of all hours."""
@@ -148,5 +181,6 @@ def hours_of(blocks: HourBlocks) -> list[Hour]:
         columns = np.concatenate([own, blocks.inflow[[t]], blocks.loads_at[t]])
         p, rows, cone_rows = blocks.program, blocks.rows[t], blocks.cone_rows[t]
         part = p.part(columns, rows, cone_rows, blocks.cone_dims[t])
-        found.append(Hour(part, np.searchsorted(own, blocks.batteries[:, t]), blocks.n_blocks))
+        batteries = np.searchsorted(own, blocks.batteries[:, t])
+        found.append(Hour(part, batteries, len(blocks.loads_at[t]), blocks.n_blocks))
     return found

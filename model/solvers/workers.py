@@ -19,7 +19,8 @@ from model.data import InputError
 # With fewer ADNs than this the hours are solved before a cluster would have started.
 FEW = 12
 
-# Questions of any kind, each to the program whose number is its ``program``.
+# Questions of any kind, each to the program whose number is its ``program``. Programs of a class answer
+# ``together`` so many at best: ``answers(programs, questions)``.
 Ask = Callable[[list[Any]], list[Any]]
 
 
@@ -59,8 +60,14 @@ def asking(
     if _chosen.scheduler is None and (n_workers < 2 or n_adns < FEW):
 
         def ask(questions: list[Any]) -> list[Any]:
-            end = next(ends)
-            return [programs[q.program].ask(q) if time.monotonic() < end else None for q in questions]
+            end, answers = next(ends), [None for _ in questions]
+            for group in _groups(programs, questions):
+                if time.monotonic() < end:
+                    own = [questions[k] for k in group]
+                    told = _answers(own, *(programs[q.program] for q in own))
+                    for k, answer in zip(group, told, strict=True):
+                        answers[k] = answer
+            return answers
 
         yield ask
         return
@@ -94,21 +101,44 @@ def _on(client: Any, programs: list[Any], ends: Iterator[float]) -> Ask:
     held = [client.submit(_held, program, pure=False) for program in programs]
 
     def ask(questions: list[Any]) -> list[Any]:
-        end = next(ends)
-        futures = [client.submit(_answer, held[q.program], q, pure=False) for q in questions]
+        end, answers = next(ends), [None for _ in questions]
+        groups = _groups(programs, questions)
+        futures = []
+        for group in groups:
+            own = [questions[k] for k in group]
+            futures.append(client.submit(_answers, own, *(held[q.program] for q in own), pure=False))
         with suppress(TimeoutError):
             wait(futures, timeout=None if end == math.inf else max(end - time.monotonic(), 0.0))
         late = [future for future in futures if not future.done()]
         client.cancel(late)
-        answers = iter(client.gather([future for future in futures if future not in late]))
-        return [None if future in late else next(answers) for future in futures]
+        told = iter(client.gather([future for future in futures if future not in late]))
+        for group, future in zip(groups, futures, strict=True):
+            if future not in late:
+                for k, answer in zip(group, next(told), strict=True):
+                    answers[k] = answer
+        return answers
 
     return ask
+
+
+def _groups(programs: list[Any], questions: list[Any]) -> list[list[int]]:
+    """The numbers of the questions that go together, as many each as there are groups for."""
+    by_kind: dict[Any, list[int]] = {}
+    for k, question in enumerate(questions):
+        by_kind.setdefault(type(programs[question.program]), []).append(k)
+    found: list[list[int]] = []
+    for kind, numbers in by_kind.items():
+        n_groups = -(-len(numbers) // kind.together)
+        found += [
+            numbers[len(numbers) * g // n_groups : len(numbers) * (g + 1) // n_groups]
+            for g in range(n_groups)
+        ]
+    return found
 
 
 def _held(program: Any) -> Any:
     return program
 
 
-def _answer(program: Any, question: Any) -> Any:
-    return program.ask(question)
+def _answers(questions: list[Any], *programs: Any) -> list[Any]:
+    return type(programs[0]).answers(list(programs), questions)

@@ -1,0 +1,334 @@
+"""The Newton systems of four programs side by side: their matrices, products with their rows."""
+
+import numpy as np
+
+from model.interior_point.lanes import (
+    LANES,
+    ZERO,
+    add,
+    compiled,
+    divide,
+    get,
+    largest,
+    multiply,
+    put,
+    scaled,
+    size,
+    subtract,
+)
+from model.program import Array
+
+ONE = 1.0, 1.0, 1.0, 1.0
+
+
+@compiled
+def rests(
+    at_equal: Array,
+    equal: int,
+    starts: Array,
+    columns: Array,
+    entries: Array,
+    box_columns: Array,
+    n_upper: int,
+    linear: Array,
+    h: Array,
+    u: Array,
+    s: Array,
+    z: Array,
+    r: Array,
+    rz: Array,
+) -> None:
+    """What the optimality conditions miss: ``r`` of columns and equality rows, ``rz`` of others; flat."""
+    for i in range(len(r)):
+        r[i] = linear[i]
+    for k in range(len(box_columns)):
+        j, v = box_columns[k], get(z, k)
+        room = subtract(get(s, k), get(h, k))
+        if k < n_upper:
+            put(r, j, add(get(r, j), v))
+            put(rz, k, add(room, get(u, j)))
+        else:
+            put(r, j, subtract(get(r, j), v))
+            put(rz, k, subtract(room, get(u, j)))
+    for row in range(len(starts) - 1):
+        k = row - equal + len(box_columns)
+        v = get(u, at_equal[row]) if row < equal else get(z, k)
+        total = ZERO
+        for p in range(starts[row], starts[row + 1]):
+            j, entry = columns[p], get(entries, p)
+            total = add(total, multiply(entry, get(u, j)))
+            put(r, j, add(get(r, j), multiply(entry, v)))
+        if row < equal:
+            put(r, at_equal[row], add(get(r, at_equal[row]), total))
+        else:
+            put(rz, k, add(total, subtract(get(s, k), get(h, k))))
+
+
+@compiled
+def right_side(
+    equal: int,
+    starts: Array,
+    columns: Array,
+    entries: Array,
+    box_columns: Array,
+    n_upper: int,
+    wide: Array,
+    g: Array,
+    pressed: Array,
+    out: Array,
+) -> None:
+    """Add what the eliminated rows leave, ``-G' pressed``, and of wide ones ``-g``; all flat."""
+    for k in range(len(box_columns)):
+        j, v = box_columns[k], get(pressed, k)
+        put(out, j, subtract(get(out, j), v) if k < n_upper else add(get(out, j), v))
+    for row in range(equal, len(starts) - 1):
+        k = row - equal + len(box_columns)
+        if row - equal < len(wide) and wide[row - equal] >= 0:
+            put(out, wide[row - equal], subtract(ZERO, get(g, k)))
+            continue
+        v = get(pressed, k)
+        for p in range(starts[row], starts[row + 1]):
+            j = columns[p]
+            put(out, j, subtract(get(out, j), multiply(get(entries, p), v)))
+
+
+@compiled
+def rows_of(
+    equal: int,
+    starts: Array,
+    columns: Array,
+    entries: Array,
+    box_columns: Array,
+    n_upper: int,
+    u: Array,
+    out: Array,
+) -> None:
+    """``G u``; all flat."""
+    for k in range(len(box_columns)):
+        v = get(u, box_columns[k])
+        put(out, k, v if k < n_upper else subtract(ZERO, v))
+    for row in range(equal, len(starts) - 1):
+        total = ZERO
+        for p in range(starts[row], starts[row + 1]):
+            total = add(total, multiply(get(entries, p), get(u, columns[p])))
+        put(out, row - equal + len(box_columns), total)
+
+
+@compiled
+def take_wide(n_boxes: int, wide: Array, u: Array, dz: Array) -> None:
+    """The multipliers of wide rows, which the system has among its unknowns; all flat."""
+    for k in range(len(wide)):
+        if wide[k] >= 0:
+            put(dz, n_boxes + k, get(u, wide[k]))
+
+
+@compiled
+def combined(left: Array, r: Array, out: Array) -> None:
+    """``-left r``; flat."""
+    part = subtract(ZERO, get(left, 0))
+    for i in range(len(r) // LANES):
+        put(out, i, multiply(part, get(r, i)))
+
+
+@compiled
+def raise_to(r: Array, out: Array) -> None:
+    """Raise ``out``, (4,), to the largest size in r, flat; to infinity where something is no number."""
+    most, total = get(out, 0), ZERO
+    for i in range(len(r) // LANES):
+        most = largest(size(get(r, i)), most)
+        total = add(total, get(r, i))
+    put(out, 0, most)
+    for e in range(LANES):
+        if not np.isfinite(total[e]):
+            out[e] = np.inf
+
+
+@compiled
+def dot(a: Array, b: Array) -> Array:
+    """The product of two vectors, (4,); flat."""
+    total = ZERO
+    for i in range(len(a) // LANES):
+        total = add(total, multiply(get(a, i), get(b, i)))
+    return np.array(total)
+
+
+@compiled
+def advance(u: Array, du: Array, step: Array) -> None:
+    """Go so far; where the step is 0 nothing moves, whatever it is. Flat."""
+    far = get(step, 0)
+    if step.min() > 0.0:
+        for i in range(len(u) // LANES):
+            put(u, i, add(get(u, i), multiply(far, get(du, i))))
+    else:
+        for i in range(len(u)):
+            if step[i % LANES] > 0.0:
+                u[i] += step[i % LANES] * du[i]
+
+
+@compiled
+def keep(better: Array, now: Array, out: Array) -> None:
+    """Copy the programs that are better; flat."""
+    for i in range(len(now)):
+        if better[i % LANES]:
+            out[i] = now[i]
+
+
+@compiled
+def cone_blocks(
+    first: int,
+    starts: Array,
+    columns: Array,
+    entries: Array,
+    dims: Array,
+    cone_columns: Array,
+    cone_column_starts: Array,
+    length: int,
+) -> Array:
+    """Each cone's rows as a dense block over its columns, row by row, (length, 4)."""
+    out = np.zeros((length, LANES))
+    row, at = first, 0
+    for k in range(len(dims)):
+        own = cone_columns[cone_column_starts[k] : cone_column_starts[k + 1]]
+        for _ in range(dims[k]):
+            for p in range(starts[row], starts[row + 1]):
+                j = 0
+                while own[j] != columns[p]:
+                    j += 1
+                for e in range(LANES):
+                    out[at + j, e] = entries[p, e]
+            at += len(own)
+            row += 1
+    return out
+
+
+@compiled
+def pair_products(
+    pairs: Array,
+    dims: Array,
+    cone_column_starts: Array,
+    cone_pair_starts: Array,
+    entries: Array,
+    blocks: Array,
+    of_rows: Array,
+    of_cones: Array,
+) -> None:
+    """The products of entries that every matrix needs: of the eliminated rows ``g_i g_j``, of cones
+    ``g_i' J g_j``; flat.
+    """
+    for p in range(pairs.shape[1]):
+        put(of_rows, p, multiply(get(entries, pairs[0, p]), get(entries, pairs[1, p])))
+    at = 0
+    for k in range(len(dims)):
+        width, p = cone_column_starts[k + 1] - cone_column_starts[k], cone_pair_starts[k]
+        for i in range(width):
+            for j in range(i, width):
+                total = multiply(get(blocks, at + i), get(blocks, at + j))
+                for q in range(1, dims[k]):
+                    row = at + q * width
+                    total = subtract(total, multiply(get(blocks, row + i), get(blocks, row + j)))
+                put(of_cones, p, total)
+                p += 1
+        at += width * dims[k]
+
+
+@compiled
+def assemble(
+    of_diagonal: Array,
+    box_columns: Array,
+    of_equal: Array,
+    of_wide: Array,
+    wide_entries: Array,
+    wide: Array,
+    pair_starts: Array,
+    of_pair: Array,
+    dims: Array,
+    cone_column_starts: Array,
+    of_cone_pair: Array,
+    cone_pair_starts: Array,
+    of_rows: Array,
+    of_cones: Array,
+    blocks: Array,
+    entries: Array,
+    w: Array,
+    eta: Array,
+    v: Array,
+    out: Array,
+) -> None:
+    """The upper triangle at a scaling; flat. ``v``: room for as many rows as a cone has columns."""
+    out[:] = 0.0
+    n_boxes = len(box_columns)
+    for p in range(len(of_equal)):
+        put(out, of_equal[p], get(entries, p))
+    for p in range(len(of_wide)):
+        put(out, of_wide[p], get(entries, wide_entries[p]))
+    for k in range(n_boxes):
+        i = of_diagonal[box_columns[k]]
+        put(out, i, add(get(out, i), divide(ONE, get(w, k))))
+    for k in range(len(wide)):
+        weight = get(w, n_boxes + k)
+        if wide[k] >= 0:
+            put(out, of_diagonal[wide[k]], subtract(ZERO, weight))
+        for p in range(pair_starts[k], pair_starts[k + 1]):
+            i = of_pair[p]
+            put(out, i, add(get(out, i), divide(get(of_rows, p), weight)))
+    begin, at = n_boxes + len(wide), 0
+    for k in range(len(dims)):
+        width, dim = cone_column_starts[k + 1] - cone_column_starts[k], dims[k]
+        # W^-2 = (2 J w w' J - J) / eta^2
+        stretch = get(eta, k)
+        factor = divide(ONE, multiply(stretch, stretch))
+        twice = scaled(factor, 2.0)
+        for i in range(width):
+            total = multiply(get(w, begin), get(blocks, at + i))
+            for q in range(1, dim):
+                total = subtract(total, multiply(get(w, begin + q), get(blocks, at + q * width + i)))
+            put(v, i, total)
+        p = cone_pair_starts[k]
+        for i in range(width):
+            left = multiply(twice, get(v, i))
+            for j in range(i, width):
+                own = subtract(multiply(left, get(v, j)), multiply(factor, get(of_cones, p)))
+                put(out, of_cone_pair[p], add(get(out, of_cone_pair[p]), own))
+                p += 1
+        begin += dim
+        at += width * dim
+
+
+@compiled
+def equilibrate(
+    n: int, equal_and_at_most: int, starts: Array, columns: Array, entries: Array, dims: Array, passes: int
+) -> tuple[Array, Array]:
+    """Scale rows and columns to a largest entry near 1 (Ruiz 2001), the rows of a cone alike: ``entries`` in
+    place; the factors of rows and columns.
+    """
+    m = len(starts) - 1
+    of_row, of_column = np.ones((m, LANES)), np.ones((n, LANES))
+    for _ in range(passes):
+        rows, cols = np.zeros((m, LANES)), np.zeros((n, LANES))
+        for row in range(m):
+            for p in range(starts[row], starts[row + 1]):
+                for e in range(LANES):
+                    rows[row, e] = max(rows[row, e], abs(entries[p, e]))
+                    cols[columns[p], e] = max(cols[columns[p], e], abs(entries[p, e]))
+        row = equal_and_at_most
+        for k in range(len(dims)):
+            for e in range(LANES):
+                most = 0.0
+                for q in range(row, row + dims[k]):
+                    most = max(most, rows[q, e])
+                for q in range(row, row + dims[k]):
+                    rows[q, e] = most
+            row += dims[k]
+        for i in range(m):
+            for e in range(LANES):
+                rows[i, e] = 1.0 / np.sqrt(min(max(rows[i, e], 1e-4), 1e4)) if rows[i, e] > 0.0 else 1.0
+                of_row[i, e] *= rows[i, e]
+        for j in range(n):
+            for e in range(LANES):
+                cols[j, e] = 1.0 / np.sqrt(min(max(cols[j, e], 1e-4), 1e4)) if cols[j, e] > 0.0 else 1.0
+                of_column[j, e] *= cols[j, e]
+        for row in range(m):
+            for p in range(starts[row], starts[row + 1]):
+                for e in range(LANES):
+                    entries[p, e] *= rows[row, e] * cols[columns[p], e]
+    return of_row, of_column
