@@ -19,7 +19,7 @@ from model.data import InputError
 from model.price_hull import Leaf
 from model.program import compile_model
 from model.schemes import build
-from model.solvers import auto, decomposed, hour_points, solve, workers
+from model.solvers import auto, decomposed, hour_points, hourly, solve, workers
 from model.solvers.hour_program import Question
 from model.solvers.hourly import HourlySearch
 from model.solvers.workers import Cluster
@@ -143,6 +143,39 @@ def test_a_beginning_without_a_sound_answer_is_no_beginning(monkeypatch):
     assert search.idle() is None
     search.ask = lambda questions: [None for _ in questions]
     assert search.idle() is None
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_the_first_reference_is_searched_roughly_and_makes_a_point_only_where_time_is_short(
+    late, monkeypatch
+):
+    """Without duals of a relaxation the first reference prices batteries at rest: it is soon replaced."""
+    problem, program = compiled(instance(2, seed=1, hours=6))
+    search = apart(problem, program)
+    made, near, halfway = [], search.points.near, hourly._halfway
+    monkeypatch.setattr(
+        search.points, "near", lambda *given: made.append(search.fine) or near(*given), raising=True
+    )
+    if late:
+        monkeypatch.setattr(hourly, "_halfway", lambda ended: 0.0 if not made else halfway(ended))
+    told = []
+    search.progress = told.append
+    outcome = search.solve(search.idle(), 1e-3, time.monotonic() + 60.0)
+    rough = hourly.ROUGH / 1e-3
+    assert (rough in made) == late and made[-1] in hourly.FINE
+    assert [message.split(":")[0] for message in told][:2] == ["reference 0", "reference 1"]
+    certificate = certify(problem, program, outcome, 1e-3)
+    assert certificate.status == "certified" and certificate.bound_by == "safe"
+
+
+def test_a_schedule_that_no_hour_can_answer_stays_as_it_is():
+    problem, program = compiled(TOYS["two"])
+    search = begun(problem, program, 1e-3)
+    start, leaves = np.full(search.points.flows.shape, 0.1), [search.trees[t][0] for t in search.hours]
+    answers = search.points.answers
+    search.points.ask = lambda questions: [None] * len(questions)
+    assert search.points.look(leaves, native_prices(search), start) is start
+    assert search.points.answers is answers
 
 
 # Points.

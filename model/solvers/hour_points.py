@@ -160,6 +160,15 @@ class Points:
         tangent = Tangent(schedule, slopes, value, answer.load)
         self.tangents[t].setdefault(_key(question.lam, question.G, question.h), []).append(tangent)
 
+    def look(self, leaves: list[Leaf], prices: list[Array], start: Array) -> Array:
+        """The nearest schedule that can be, and what the hours answer to it, for :class:`Days`."""
+        seen = self._look(self.one_way(start), prices)
+        if seen is None:
+            return start
+        self._proposal(prices, seen.schedule, seen.loads, np.inf, leaves)
+        self.answers = seen.answers
+        return seen.schedule
+
     def near(
         self, leaves: list[Leaf], prices: list[Array], start: Array, enough: float, gap: float, ended: float
     ) -> tuple[Array, Array | None]:

@@ -39,6 +39,9 @@ PRICES = 0.0, 2.0
 # nor do STUCK rounds that raised its bound by no more; first roughly, so that there is a point soon.
 FINE = 0.5, 0.1
 STUCK = 2
+# Of a reference made before there were cuts a point this near, relative to its cost, is near enough: the next
+# reference tells more.
+ROUGH = 0.01
 # Reference prices are rounded to this part of their mean size.
 ROUNDED = 1e-3
 # New references of the batteries' prices, and the change, relative to the price, that is worth one.
@@ -171,7 +174,8 @@ class HourlySearch(Search):
             return replace(self.first, status="time_limit")
         outcome = self.first
         for number in range(REFERENCES):
-            root = self._root()
+            rough = number == 0 and not first.parts
+            root = self._root((max(ROUGH / gap, FINE[0]),) if rough else FINE)
             if root is None:
                 break
             trees = {t: tuple(leaves) for t, leaves in self.trees.items()}
@@ -182,9 +186,10 @@ class HourlySearch(Search):
             enough = self._within(root.bound, gap) or time.monotonic() >= ended or number == REFERENCES - 1
             worth = self.reference if enough else self._worth()
             changed = np.abs(worth - self.reference).max(initial=0.0)
-            if changed <= SAME * max(float(np.abs(worth).max(initial=0.0)), 1.0):
+            if changed > SAME * max(float(np.abs(worth).max(initial=0.0)), 1.0):
+                self._again(worth)
+            elif enough or not rough:
                 return replace(self.run(gap, ended), cuts=self.cuts).or_proof_of(outcome)
-            self._again(worth)
         return replace(outcome, status="time_limit" if time.monotonic() >= ended else outcome.status)
 
     def _activate(self, x: Array) -> bool:
@@ -237,10 +242,10 @@ class HourlySearch(Search):
         self.refer(reference)
         self._put([replace(q, worth=reference[:, q.hour]) for q in self.tight])
 
-    def _root(self) -> Bounded | None:
+    def _root(self, fine: tuple[float, ...] = FINE) -> Bounded | None:
         """Rounds until the master's point is what the hours answer; its bound, and a point of its leaves."""
         part = Bounded({}, {}, np.zeros(0), np.zeros(0), -np.inf)
-        for self.fine in FINE:
+        for self.fine in fine:
             part, _ = self._process(part, {}, {}, self.gap, self.ended)
             if self._within(part.bound, self.gap) or time.monotonic() >= self.ended:
                 break
@@ -289,12 +294,13 @@ class HourlySearch(Search):
             )
             if share > SHARE
         ]
-        enough = self.fine * self.gap * max(abs(self.best.value), 1.0)
-        each = enough / len(self.hours)
+        whole = self.gap * max(abs(self.best.value), 1.0)
+        enough = self.fine * whole
+        each, held_by = np.array([self.fine, min(self.fine, FINE[0])]) * whole / len(self.hours)
         held, asked = [], []
         for use in used:
             numbers, short = self._short(node, use)
-            held += [self.questions[k] for k in numbers[short > -each]]
+            held += [self.questions[k] for k in numbers[short > -held_by]]
             if use.share * self._most_short(node, use) > each:
                 asked.append(use)
         first = len(self.questions)
@@ -362,7 +368,8 @@ class HourlySearch(Search):
         self, node: Hull, chosen: Allowed, known: Known, fixed: Fixed, x: Array, ended: float
     ) -> Array | None:
         """The point of the best choice of one explored leaf an hour."""
-        self.due = np.inf
+        # By then there has to be a point; else one of a reference that is replaced is not worth its time.
+        rough, self.due = self.fine > FINE[0] and time.monotonic() < self.due, np.inf
         enough = self.fine * self.gap * max(abs(self.best.value), 1.0)
         # A better choice and a better schedule must leave time for whole binaries: else there is no point.
         picking = _halfway(ended)
@@ -392,6 +399,9 @@ class HourlySearch(Search):
         bound = max(self.bounds)
         enough = bound + self._margin(bound, self.gap)
         improving = _halfway(ended)
+        if rough:
+            self.schedule = self.points.look(leaves, prices, self.schedule)
+            return None
         self.schedule, point = self.points.near(leaves, prices, self.schedule, enough, self.gap, improving)
         return self._keep(None if point is None else self.point(point))
 
