@@ -1,6 +1,7 @@
 """The interior-point method for programs side by side, against Clarabel, dense linear algebra and itself."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from model.interior_point import LANES, cones, ldl, method
 from model.interior_point.pattern import pattern_of
 from model.program import Program
 from model.schemes import build
-from model.solvers import alike
+from model.solvers import alike, workers
 from model.solvers.alike import solve_alike
 from model.solvers.conic import misses, solve_conic
 from model.solvers.hour_program import Hour, Question, hours_of
@@ -350,3 +351,33 @@ def test_hours_side_by_side_answer_as_one_by_one(monkeypatch):
         assert abs(answer.value - alone.value) <= 1e-6 * max(abs(alone.value), 1.0)
         assert abs(answer.moved - alone.moved) <= 1e-6
         assert abs(answer.load - alone.load).max() <= 1e-4
+
+
+def test_more_limits_than_there_is_room_for_get_more_room():
+    problem = build(instance(1, seed=1, hours=2), stamped=True)
+    compiled = compile_problem(problem)
+    reference = np.zeros(stored_levels(compiled, 2).shape)
+    hour = hours_of(blocks_by_hour(problem, compiled, reference, native_hours(problem, compiled)))[0]
+    hosts = hour.n_hosts
+    limits = np.tile(-np.eye(hosts)[:1], (9, 1)), np.linspace(0.0, -0.04, 9)
+    few, many = (
+        Question(0, reference[:, 0], 0.0, np.full(hosts, 30.0), limits[0][k:], limits[1][k:]) for k in (8, 0)
+    )
+    one, all_of_them = Hour.answers([hour, hour], [few, many])
+    (alone,) = Hour.answers([hour], [few])
+    assert one.value == pytest.approx(all_of_them.value, rel=1e-6)
+    assert one.value == pytest.approx(alone.value, rel=1e-6)
+    assert one.load[0] >= 0.04 - one.moved - 1e-6
+
+
+def test_questions_of_a_kind_go_together_in_groups_of_equal_size():
+    class Pair:
+        together = 2
+
+    class Single:
+        together = 1
+
+    programs = [Pair(), Single(), Pair()]
+    asked = [SimpleNamespace(program=k) for k in (0, 1, 2, 0, 2, 1, 0)]
+    assert workers._groups(programs, asked) == [[0], [2, 3], [4, 6], [1], [5]]
+    assert workers._groups(programs, []) == []
