@@ -207,6 +207,17 @@ def test_a_point_that_misses_a_row_is_looked_for_again_where_it_has_to_be_exact(
     assert asked == [{"exact": True}] * LANES
 
 
+def test_programs_of_other_patterns_are_told_apart(monkeypatch):
+    """Rows of other kinds, or entries elsewhere, in programs of one size."""
+    one, two = drawn(1), drawn(4)
+    turned = replace(one[1], row_upper=np.where(np.arange(12) == 4, np.inf, one[1].row_upper))
+    mixed = [one[0], two[0], turned, one[2]]
+    for p, found in zip(mixed, side_by_side(mixed, monkeypatch), strict=True):
+        expected = solve_conic(p)
+        assert abs(p.c @ found.x - p.c @ expected.x) <= 1e-6 * max(abs(p.c @ expected.x), 1.0)
+    assert len(alike._shapes) == 3
+
+
 def test_small_programs_are_left_to_clarabel(monkeypatch):
     monkeypatch.setattr(alike, "MANY", 13)
     programs = drawn(1)

@@ -27,8 +27,9 @@ class Pattern:
     ``dims``, by rows in ``starts`` and ``columns``.
 
     ``place``: of every column, equality row and wide row, its number in the order of elimination.
-    ``of_*``: where in the Newton matrix an entry or a product of entries goes; see ``pairs_of`` and
-    ``cones_of``. ``k_*``, ``l_*``, ``row_*``: the matrix, its factor by columns and by rows.
+    ``of_*``: where in the Newton matrix (``k_*``, its upper triangle by columns) an entry goes, or a product
+    of two, whose places among the entries are ``pairs``, by rows, and for cones all pairs of their columns.
+    ``l_starts``: of the factor by columns; ``row_starts``, ``l_columns``: of its rows.
     """
 
     n: int

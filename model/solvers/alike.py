@@ -28,9 +28,11 @@ REMEMBERED = 4
 
 @dataclass(frozen=True, eq=False)
 class Shape:
-    """Which rows of programs alike are equalities, and which have an upper and a lower limit; their rows and
-    cones' rows one after the other, with the rows' sides less than or equal, by ``sign``. ``source``: where
-    their entries stand in the program's.
+    """What programs alike have in common: which rows are equalities, which have an upper and which a lower
+    limit, and the pattern of these and the cones' rows, one after the other.
+
+    ``row_of``, ``columns``: of every entry; ``source``: where it stands in ``A``'s and then ``cone_A``'s data.
+    ``sign``: of every row, -1 where the pattern's is the negative: a lower limit, and a cone's.
     """
 
     equal: Array
@@ -47,23 +49,29 @@ _shapes: dict[tuple, Shape] = {}
 
 
 def solve_alike(programs: Sequence[Program], *, exact: bool) -> list[ConicResult]:
-    """Solve programs without integers that have the same rows, columns and cones, but for their values.
+    """Solve programs without integers, those together that differ in their values alone.
 
     ``exact`` as in :func:`solve_conic`.
     """
-    if len(programs[0].c) < MANY:
-        return [solve_conic(program, exact=exact) for program in programs]
-    results: list[ConicResult] = []
-    for first in range(0, len(programs), LANES):
-        results += _solve_group(programs[first : first + LANES], exact)
-    return results
+    results: dict[int, ConicResult] = {}
+    alike: dict[Shape, list[int]] = {}
+    for k, program in enumerate(programs):
+        if len(program.c) < MANY:
+            results[k] = solve_conic(program, exact=exact)
+        else:
+            alike.setdefault(_shape(program), []).append(k)
+    for shape, numbers in alike.items():
+        for first in range(0, len(numbers), LANES):
+            group = numbers[first : first + LANES]
+            found = _solve_group(shape, [programs[k] for k in group], exact)
+            results |= zip(group, found, strict=True)
+    return [results[k] for k in range(len(programs))]
 
 
-def _solve_group(programs: Sequence[Program], exact: bool) -> list[ConicResult]:
+def _solve_group(shape: Shape, programs: Sequence[Program], exact: bool) -> list[ConicResult]:
     # Imported where it is needed: the compiler behind it takes as long as a small instance.
     from model.interior_point.method import Group, solve
 
-    shape = _shape(programs[0])
     fixed = [p.lower == p.upper for p in programs]
     # A box that one of them needs holds for the others too.
     pairs = list(zip(programs, fixed, strict=True))
