@@ -31,7 +31,7 @@ class Shape:
     """What programs alike have in common: which rows are equalities, which have an upper and which a lower
     limit, and the pattern of these and the cones' rows, one after the other.
 
-    ``row_of``, ``columns``: of every entry; ``source``: where it stands in ``A``'s and then ``cone_A``'s data.
+    ``row_of``, ``columns``: of every entry; ``source``: where it is in ``A``'s and then ``cone_A``'s data.
     ``sign``: of every row, -1 where the pattern's is the negative: a lower limit, and a cone's.
     """
 
