@@ -156,6 +156,8 @@ def test_the_first_reference_is_searched_roughly_and_makes_a_point_only_where_ti
     monkeypatch.setattr(
         search.points, "near", lambda *given: made.append(search.fine) or near(*given), raising=True
     )
+    dues, look = [], search.points.look
+    monkeypatch.setattr(search.points, "look", lambda *given: dues.append(search.due) or look(*given))
     if late:
         monkeypatch.setattr(hourly, "_halfway", lambda ended: 0.0 if not made else halfway(ended))
     told = []
@@ -163,6 +165,8 @@ def test_the_first_reference_is_searched_roughly_and_makes_a_point_only_where_ti
     outcome = search.solve(search.idle(), 1e-3, time.monotonic() + 60.0)
     rough = hourly.ROUGH / 1e-3
     assert (rough in made) == late and made[-1] in hourly.FINE
+    # Until there is a point it stays due.
+    assert late or (dues and np.isfinite(dues).all())
     assert [message.split(":")[0] for message in told][:2] == ["reference 0", "reference 1"]
     certificate = certify(problem, program, outcome, 1e-3)
     assert certificate.status == "certified" and certificate.bound_by == "safe"

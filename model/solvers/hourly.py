@@ -368,8 +368,9 @@ class HourlySearch(Search):
         self, node: Hull, chosen: Allowed, known: Known, fixed: Fixed, x: Array, ended: float
     ) -> Array | None:
         """The point of the best choice of one explored leaf an hour."""
-        # By then there has to be a point; else one of a reference that is replaced is not worth its time.
-        rough, self.due = self.fine > FINE[0] and time.monotonic() < self.due, np.inf
+        # By then there has to be a point; before, one of a reference that is replaced is not worth its time.
+        rough = self.fine > FINE[0] and time.monotonic() < self.due
+        self.due = self.due if rough else np.inf
         enough = self.fine * self.gap * max(abs(self.best.value), 1.0)
         # A better choice and a better schedule must leave time for whole binaries: else there is no point.
         picking = _halfway(ended)
