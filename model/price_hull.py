@@ -171,8 +171,9 @@ class _View:
         """
         if len(self.directions) == len(g):
             return g, 0.0
-        # However near this is, what it misses is told.
+        # Refined once; however near this is, what it misses is told.
         found = self.inverse @ g
+        found += self.inverse @ (g - found @ self.directions)
         found[np.abs(found) < 1e-13 * np.abs(found).max(initial=0.0)] = 0.0
         size = np.abs(g) + np.abs(found) @ np.abs(self.directions)
         missed = np.abs(g - found @ self.directions) + 4 * len(g) * np.finfo(float).eps * size

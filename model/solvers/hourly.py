@@ -173,8 +173,10 @@ class HourlySearch(Search):
         if self.trees.keys() != self.hours.keys():  # no time for all hours: what there was stands
             return replace(self.first, status="time_limit")
         outcome = self.first
-        for number in range(REFERENCES):
-            rough = number == 0 and not first.parts and gap < CLOSER
+        first_rough = not first.parts and gap < CLOSER
+        last = REFERENCES - 1 + first_rough
+        for number in range(last + 1):
+            rough = first_rough and number == 0
             root = self._root((ROUGH / gap,) if rough else FINE)
             if root is None:
                 break
@@ -183,7 +185,7 @@ class HourlySearch(Search):
             latest = replace(self.first, x=self.best.x, trees=trees, cuts=self.cuts, nodes=self.nodes)
             outcome = latest.or_proof_of(outcome)
             self.progress(f"reference {number}: bound {root.bound:.2f}, best {self.best.value:.2f}")
-            enough = self._within(root.bound, gap) or time.monotonic() >= ended or number == REFERENCES - 1
+            enough = self._within(root.bound, gap) or time.monotonic() >= ended or number == last
             worth = self.reference if enough else self._worth()
             changed = np.abs(worth - self.reference).max(initial=0.0)
             if changed > SAME * max(float(np.abs(worth).max(initial=0.0)), 1.0):
