@@ -139,13 +139,13 @@ class Program:
         )
 
     def with_bounds(self, lower: Array, upper: Array) -> "Program":
-        """The same program with other boxes, every one of them enforced where it changed to a number."""
+        """The same program with other boxes, every one of them enforced where it changed but to none."""
         return replace(
             self,
             lower=lower,
             upper=upper,
-            enforced_lower=(self.enforced_lower | (lower != self.lower)) & np.isfinite(lower),
-            enforced_upper=(self.enforced_upper | (upper != self.upper)) & np.isfinite(upper),
+            enforced_lower=(self.enforced_lower | (lower != self.lower)) & ~np.isinf(lower),
+            enforced_upper=(self.enforced_upper | (upper != self.upper)) & ~np.isinf(upper),
         )
 
     def with_fixed(self, values: dict[int, float]) -> "Program":
