@@ -58,12 +58,6 @@ class Pattern:
     row_starts: Array
     l_columns: Array
 
-    @property
-    def multiplications(self) -> int:
-        """Of one factorisation."""
-        counts = np.diff(self.l_starts.astype(int))
-        return int((counts * (counts + 1) // 2).sum())
-
 
 def pattern_of(n: int, equal: int, at_most: int, dims: Array, starts: Array, columns: Array) -> Pattern:
     """Order and factorise: ``starts`` and ``columns`` hold the rows one after the other."""

@@ -297,8 +297,8 @@ class HourlySearch(Search):
             if share > SHARE
         ]
         whole = self.gap * max(abs(self.best.value), 1.0)
-        enough = self.fine * whole
-        each, held_by = np.array([self.fine, min(self.fine, FINE[0])]) * whole / len(self.hours)
+        enough, each = self.fine * whole, self.fine * whole / len(self.hours)
+        held_by = min(each, FINE[0] * whole / len(self.hours))
         held, asked = [], []
         for use in used:
             numbers, short = self._short(node, use)

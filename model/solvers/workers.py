@@ -60,14 +60,13 @@ def asking(
     if _chosen.scheduler is None and (n_workers < 2 or n_adns < FEW):
 
         def ask(questions: list[Any]) -> list[Any]:
-            end, answers = next(ends), [None for _ in questions]
+            end = next(ends)
+            told: dict[int, Any] = {}
             for group in _groups(programs, questions):
                 if time.monotonic() < end:
                     own = [questions[k] for k in group]
-                    told = _answers(own, *(programs[q.program] for q in own))
-                    for k, answer in zip(group, told, strict=True):
-                        answers[k] = answer
-            return answers
+                    told |= zip(group, _answers(own, *(programs[q.program] for q in own)), strict=True)
+            return [told.get(k) for k in range(len(questions))]
 
         yield ask
         return
@@ -101,22 +100,18 @@ def _on(client: Any, programs: list[Any], ends: Iterator[float]) -> Ask:
     held = [client.submit(_held, program, pure=False) for program in programs]
 
     def ask(questions: list[Any]) -> list[Any]:
-        end, answers = next(ends), [None for _ in questions]
-        groups = _groups(programs, questions)
-        futures = []
-        for group in groups:
+        end, groups = next(ends), {}
+        for group in _groups(programs, questions):
             own = [questions[k] for k in group]
-            futures.append(client.submit(_answers, own, *(held[q.program] for q in own), pure=False))
+            groups[client.submit(_answers, own, *(held[q.program] for q in own), pure=False)] = group
         with suppress(TimeoutError):
-            wait(futures, timeout=None if end == math.inf else max(end - time.monotonic(), 0.0))
-        late = [future for future in futures if not future.done()]
-        client.cancel(late)
-        told = iter(client.gather([future for future in futures if future not in late]))
-        for group, future in zip(groups, futures, strict=True):
-            if future not in late:
-                for k, answer in zip(group, next(told), strict=True):
-                    answers[k] = answer
-        return answers
+            wait(list(groups), timeout=None if end == math.inf else max(end - time.monotonic(), 0.0))
+        done = [future for future in groups if future.done()]
+        client.cancel([future for future in groups if future not in done])
+        told: dict[int, Any] = {}
+        for future, answers in zip(done, client.gather(done), strict=True):
+            told |= zip(groups[future], answers, strict=True)
+        return [told.get(k) for k in range(len(questions))]
 
     return ask
 
