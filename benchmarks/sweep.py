@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -40,8 +41,8 @@ END_S = 10.0  # for the guard to end all processes of a run
 # A run may hold this much beyond its limit in memory that it does not use, before an allocation fails: thread
 # stacks and BLAS buffers, 80 MB a core as measured, are reserved and never touched.
 RESERVED_MB = 1000 + 100 * (os.cpu_count() or 1)
-OUTPUT_BYTES = 10_000_000  # of what a run prints, kept while it lasts
-TAIL_BYTES = 10_000  # and looked at when it has failed
+TAIL_BYTES = 10_000  # of what a run prints, looked at when it has failed
+LISTEN_S = 1.0  # for its last words, where processes that outlive it hold its output
 
 # Called with a run and what it tells: {"phase": ...}, {"progress": ...}, facts, then {"row": Row, "left_s":
 # the seconds that the rest may take}; or {"resumed": commit} where it has its row, measured at that commit.
@@ -188,29 +189,30 @@ def run_apart(
     with tempfile.TemporaryDirectory(prefix="tso-dso-", ignore_cleanup_errors=True) as scratch:
         news = Path(scratch, "facts.jsonl")
         news.touch()
-        # Errors appending, so that what is cut off at its end stays cut off.
-        with news.open("rb") as told, Path(scratch, "errors").open("a+b", buffering=0) as errors:
+        with news.open("rb") as told:
             schedule = folder / "schedules" / f"{spec.run_id}.csv"
             # The child finds this very package, installed or not.
             root = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
             process = subprocess.Popen(
                 [*_guarded(spec, scratch), *worker, str(news), str(schedule)],
                 stdin=subprocess.PIPE,
-                stdout=errors,
-                stderr=errors,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                bufsize=0,
                 env=os.environ | {"PYTHONPATH": root.rstrip(os.pathsep)},
                 start_new_session=True,
             )
+            printed = _Printed(process)
             try:
                 with suppress(BrokenPipeError), process.stdin as stdin:  # type: ignore[union-attr]
                     stdin.write(spec.model_dump_json().encode())
-                overstepped = _watch(process, spec, told, errors, facts, watch, grace_s, is_wanted)
+                overstepped = _watch(process, spec, told, facts, watch, grace_s, is_wanted)
             finally:
                 _end(process)
             if overstepped:
                 facts |= overstepped
             elif not facts.get("done"):
-                facts |= _died(process.returncode, _tail(errors).decode(errors="replace"))
+                facts |= _died(process.returncode, printed.tail())
     facts.pop("done", None)
     spent = [facts.get(f"{name}_s") for name in PHASES]
     if all(isinstance(seconds, float) for seconds in spent):
@@ -243,7 +245,6 @@ def _watch(
     process: subprocess.Popen[bytes],
     spec: Spec,
     told: IO[bytes],
-    errors: IO[bytes],
     facts: dict[str, Any],
     watch: Watch,
     grace_s: float,
@@ -286,11 +287,6 @@ def _watch(
         if lasted > spec.time_limit + grace_s:
             message = f"ended in phase {phase} after {lasted:.0f} s"
             return stopped | {"status": "time_limit", "message": message}
-        if os.fstat(errors.fileno()).st_size > OUTPUT_BYTES:
-            kept = _tail(errors)
-            errors.truncate(0)
-            with suppress(OSError):  # a full disk
-                errors.write(kept)
         with suppress(subprocess.TimeoutExpired):
             process.wait(POLL_S)
 
@@ -303,10 +299,23 @@ def _fact(line: bytes) -> dict[str, Any] | None:
     return None
 
 
-def _tail(errors: IO[bytes]) -> bytes:
-    """The end of what a run has printed."""
-    errors.seek(max(0, errors.seek(0, os.SEEK_END) - TAIL_BYTES))
-    return errors.read(TAIL_BYTES)
+class _Printed:
+    """The end of what a run prints; nothing of it goes to the disk."""
+
+    def __init__(self, process: subprocess.Popen[bytes]):
+        self._end = b""
+        self._listener = threading.Thread(target=self._listen, args=(process.stdout,), daemon=True)
+        self._listener.start()
+
+    def _listen(self, output: IO[bytes]) -> None:
+        with output:
+            while block := output.read(1 << 16):
+                self._end = (self._end + block)[-TAIL_BYTES:]
+
+    def tail(self) -> str:
+        """What it printed last, once it has ended."""
+        self._listener.join(LISTEN_S)
+        return self._end.decode(errors="replace")
 
 
 def memory_mb(pid: int) -> float:
