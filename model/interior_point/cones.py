@@ -8,14 +8,15 @@ scaling W maps z and, inverted, s to the same point (Vandenberghe 2010, section 
 from typing import Any
 
 from model.interior_point.lanes import (
-    ZERO,
     add,
     compiled,
     divide,
+    filled,
     get,
     inlined,
     largest,
     multiply,
+    negative,
     put,
     root,
     scaled,
@@ -26,16 +27,15 @@ from model.interior_point.lanes import (
 from model.program import Array
 
 # Squares of hyperbolic norms below this are rounding.
-LEAST = 1e-300, 1e-300, 1e-300, 1e-300
-ONE = 1.0, 1.0, 1.0, 1.0
+LEAST = 1e-300
 # Vectors are moved this part further into the cones than to their boundary, and by their mean size.
-OUT, SMALL = 1.1, (1e-8, 1e-8, 1e-8, 1e-8)
+OUT, SMALL = 1.1, 1e-8
 
 
 @inlined
 def _tails(u: Any, v: Any, a: int, b: int) -> Any:
     """``u_1' v_1``."""
-    total = ZERO
+    total = filled(0.0)
     for q in range(a + 1, b):
         total = add(total, multiply(get(u, q), get(v, q)))
     return total
@@ -55,12 +55,13 @@ def scaling(nl: int, starts: Array, s: Array, z: Array, w: Array, eta: Array, po
         put(point, k, root(multiply(get(s, k), get(z, k))))
     for k in range(len(starts) - 1):
         a, b = starts[k], starts[k + 1]
-        ss, zz = largest(_hyperbolic(s, s, a, b), LEAST), largest(_hyperbolic(z, z, a, b), LEAST)
-        by_s, by_z = divide(ONE, root(ss)), divide(ONE, root(zz))
+        ss = largest(_hyperbolic(s, s, a, b), filled(LEAST))
+        zz = largest(_hyperbolic(z, z, a, b), filled(LEAST))
+        by_s, by_z = divide(filled(1.0), root(ss)), divide(filled(1.0), root(zz))
         dot = add(multiply(get(s, a), get(z, a)), _tails(s, z, a, b))
         dot = multiply(dot, multiply(by_s, by_z))
-        half = divide(ONE, scaled(root(shifted(scaled(dot, 0.5), 0.5)), 2.0))
-        norm = ONE
+        half = divide(filled(1.0), scaled(root(shifted(scaled(dot, 0.5), 0.5)), 2.0))
+        norm = filled(1.0)
         for q in range(a + 1, b):
             own = subtract(multiply(get(s, q), by_s), multiply(get(z, q), by_z))
             own = multiply(own, half)
@@ -110,12 +111,12 @@ def unscaled(
         a, b = starts[k], starts[k + 1]
         head, tails = get(point, a), _tails(point, point, a, b)
         first = subtract(add(add(multiply(head, head), tails), get(second, a)), less)
-        dot, twice = ZERO, scaled(head, 2.0)
+        dot, twice = filled(0.0), scaled(head, 2.0)
         for q in range(a + 1, b):
             own = add(multiply(twice, get(point, q)), get(second, q))
             put(out, q, own)
             dot = add(dot, multiply(get(point, q), own))
-        det = largest(subtract(multiply(head, head), tails), LEAST)
+        det = largest(subtract(multiply(head, head), tails), filled(LEAST))
         u = divide(subtract(multiply(head, first), dot), det)
         put(out, a, u)
         for q in range(a + 1, b):
@@ -137,7 +138,7 @@ def inverse_square(nl: int, starts: Array, w: Array, eta: Array, u: Array, out: 
 @inlined
 def _inverse_square(w: Any, eta: Any, u: Any, k: int, a: int, b: int, out: Any) -> None:
     stretch = get(eta, k)
-    factor = divide(ONE, multiply(stretch, stretch))
+    factor = divide(filled(1.0), multiply(stretch, stretch))
     v = scaled(_hyperbolic(w, u, a, b), 2.0)
     put(out, a, multiply(factor, subtract(multiply(v, get(w, a)), get(u, a))))
     for q in range(a + 1, b):
@@ -153,7 +154,7 @@ def steps(
     for k in range(starts[-1]):
         moved = get(ds, k)
         put(dz, k, add(moved, get(g, k)))
-        put(ds, k, subtract(subtract(ZERO, multiply(part, get(rz, k))), moved))
+        put(ds, k, subtract(negative(multiply(part, get(rz, k))), moved))
     for k in range(nl):
         put(dz, k, divide(get(dz, k), get(w, k)))
     for k in range(len(starts) - 1):
@@ -185,36 +186,36 @@ def second_order(nl: int, starts: Array, w: Array, eta: Array, ds: Array, dz: Ar
 @compiled
 def longest(nl: int, starts: Array, u: Array, du: Array, step: Array) -> None:
     """Shorten ``step``, (4,), to what stays in the cones (Vandenberghe 2010, section 8)."""
-    most = divide(ONE, get(step, 0))
+    most = divide(filled(1.0), get(step, 0))
     for k in range(nl):
-        most = largest(divide(subtract(ZERO, get(du, k)), get(u, k)), most)
+        most = largest(divide(negative(get(du, k)), get(u, k)), most)
     for k in range(len(starts) - 1):
         a, b = starts[k], starts[k + 1]
-        norm = root(largest(_hyperbolic(u, u, a, b), LEAST))
+        norm = root(largest(_hyperbolic(u, u, a, b), filled(LEAST)))
         along = divide(_hyperbolic(u, du, a, b), norm)
         # From the point's direction u / norm the cone's boundary is at the same distance everywhere.
         factor = divide(add(along, get(du, a)), add(get(u, a), norm))
-        tail = ZERO
+        tail = filled(0.0)
         for q in range(a + 1, b):
             own = subtract(get(du, q), multiply(factor, get(u, q)))
             tail = add(tail, multiply(own, own))
         most = largest(divide(subtract(root(tail), along), norm), most)
-    put(step, 0, divide(ONE, most))
+    put(step, 0, divide(filled(1.0), most))
 
 
 @compiled
 def into_cones(nl: int, starts: Array, u: Array) -> None:
     """Move each program's vector along the cones' centre until it is well inside."""
-    most, mean = ZERO, ZERO
+    most, mean = filled(0.0), filled(0.0)
     for k in range(starts[-1]):
         mean = add(mean, size(get(u, k)))
     for k in range(nl):
-        most = largest(subtract(ZERO, get(u, k)), most)
+        most = largest(negative(get(u, k)), most)
     for k in range(len(starts) - 1):
         a, b = starts[k], starts[k + 1]
         most = largest(subtract(root(_tails(u, u, a, b)), get(u, a)), most)
     # As far again as the vector is long: a shift of 1 were far beyond a small one.
-    shift = add(scaled(most, OUT), largest(scaled(mean, 1.0 / max(starts[-1], 1)), SMALL))
+    shift = add(scaled(most, OUT), largest(scaled(mean, 1.0 / max(starts[-1], 1)), filled(SMALL)))
     for k in range(nl):
         put(u, k, add(get(u, k), shift))
     for k in range(len(starts) - 1):

@@ -2,7 +2,20 @@
 
 import numpy as np
 
-from model.interior_point.lanes import LANES, ZERO, add, compiled, get, multiply, put, subtract
+from model.interior_point.lanes import (
+    LANES,
+    above,
+    add,
+    compiled,
+    divide,
+    filled,
+    get,
+    multiply,
+    put,
+    scaled,
+    shifted,
+    subtract,
+)
 from model.program import Array
 
 # Added to pivots in the direction of their sign; one of the wrong sign, or smaller than SMALLEST, is RAISED.
@@ -90,7 +103,7 @@ def factorise(
     following = l_starts[:n].copy()
     y = np.zeros(LANES * n)
     for k in range(n):
-        d = ZERO
+        d = filled(0.0)
         for p in range(starts[k], starts[k + 1]):
             if rows[p] == k:
                 d = get(entries, p)
@@ -99,7 +112,7 @@ def factorise(
         for i in range(row_starts[k], row_starts[k + 1]):
             c = columns[i]
             v, end = get(y, c), following[c]
-            put(y, c, ZERO)
+            put(y, c, filled(0.0))
             for p in range(l_starts[c], end):
                 r = l_rows[p]
                 put(y, r, subtract(get(y, r), multiply(get(l_entries, p), v)))
@@ -108,11 +121,8 @@ def factorise(
             l_rows[end] = k
             following[c] = end + 1
             d = subtract(d, multiply(v, pivot))
-        for e in range(LANES):
-            pivot_e = d[e] + sign[k] * ADDED
-            if not pivot_e * sign[k] > SMALLEST:
-                pivot_e = sign[k] * RAISED
-            inverse[LANES * k + e] = 1.0 / pivot_e
+        size = above(shifted(scaled(d, sign[k]), ADDED), SMALLEST, RAISED)
+        put(inverse, k, divide(filled(sign[k]), size))
 
 
 @compiled
@@ -136,7 +146,7 @@ def residual(n: int, starts: Array, rows: Array, entries: Array, x: Array, rhs: 
     for i in range(LANES * n):
         out[i] = rhs[i]
     for j in range(n):
-        v, total = get(x, j), ZERO
+        v, total = get(x, j), filled(0.0)
         for p in range(starts[j], starts[j + 1]):
             i, entry = rows[p], get(entries, p)
             put(out, i, subtract(get(out, i), multiply(entry, v)))

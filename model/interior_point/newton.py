@@ -4,21 +4,20 @@ import numpy as np
 
 from model.interior_point.lanes import (
     LANES,
-    ZERO,
     add,
     compiled,
     divide,
+    filled,
     get,
     largest,
     multiply,
+    negative,
     put,
     scaled,
     size,
     subtract,
 )
 from model.program import Array
-
-ONE = 1.0, 1.0, 1.0, 1.0
 
 
 @compiled
@@ -53,7 +52,7 @@ def rests(
     for row in range(len(starts) - 1):
         k = row - equal + len(box_columns)
         v = get(u, at_equal[row]) if row < equal else get(z, k)
-        total = ZERO
+        total = filled(0.0)
         for p in range(starts[row], starts[row + 1]):
             j, entry = columns[p], get(entries, p)
             total = add(total, multiply(entry, get(u, j)))
@@ -84,7 +83,7 @@ def right_side(
     for row in range(equal, len(starts) - 1):
         k = row - equal + len(box_columns)
         if row - equal < len(wide) and wide[row - equal] >= 0:
-            put(out, wide[row - equal], subtract(ZERO, get(g, k)))
+            put(out, wide[row - equal], negative(get(g, k)))
             continue
         v = get(pressed, k)
         for p in range(starts[row], starts[row + 1]):
@@ -106,9 +105,9 @@ def rows_of(
     """``G u``; all flat."""
     for k in range(len(box_columns)):
         v = get(u, box_columns[k])
-        put(out, k, v if k < n_upper else subtract(ZERO, v))
+        put(out, k, v if k < n_upper else negative(v))
     for row in range(equal, len(starts) - 1):
-        total = ZERO
+        total = filled(0.0)
         for p in range(starts[row], starts[row + 1]):
             total = add(total, multiply(get(entries, p), get(u, columns[p])))
         put(out, row - equal + len(box_columns), total)
@@ -125,7 +124,7 @@ def take_wide(n_boxes: int, wide: Array, u: Array, dz: Array) -> None:
 @compiled
 def combined(left: Array, r: Array, out: Array) -> None:
     """``-left r``; flat."""
-    part = subtract(ZERO, get(left, 0))
+    part = negative(get(left, 0))
     for i in range(len(r) // LANES):
         put(out, i, multiply(part, get(r, i)))
 
@@ -133,23 +132,27 @@ def combined(left: Array, r: Array, out: Array) -> None:
 @compiled
 def raise_to(r: Array, out: Array) -> None:
     """Raise ``out``, (4,), to the largest size in r, flat; to infinity where something is no number."""
-    most, total = get(out, 0), ZERO
+    most, total = get(out, 0), filled(0.0)
     for i in range(len(r) // LANES):
         most = largest(size(get(r, i)), most)
         total = add(total, get(r, i))
     put(out, 0, most)
+    sums = np.empty(LANES)
+    put(sums, 0, total)
     for e in range(LANES):
-        if not np.isfinite(total[e]):
+        if not np.isfinite(sums[e]):
             out[e] = np.inf
 
 
 @compiled
 def dot(a: Array, b: Array) -> Array:
     """The product of two vectors, (4,); flat."""
-    total = ZERO
+    total = filled(0.0)
     for i in range(len(a) // LANES):
         total = add(total, multiply(get(a, i), get(b, i)))
-    return np.array(total)
+    out = np.empty(LANES)
+    put(out, 0, total)
+    return out
 
 
 @compiled
@@ -263,11 +266,11 @@ def assemble(
         put(out, of_wide[p], get(entries, wide_entries[p]))
     for k in range(n_boxes):
         i = of_diagonal[box_columns[k]]
-        put(out, i, add(get(out, i), divide(ONE, get(w, k))))
+        put(out, i, add(get(out, i), divide(filled(1.0), get(w, k))))
     for k in range(len(wide)):
         weight = get(w, n_boxes + k)
         if wide[k] >= 0:
-            put(out, of_diagonal[wide[k]], subtract(ZERO, weight))
+            put(out, of_diagonal[wide[k]], negative(weight))
         for p in range(pair_starts[k], pair_starts[k + 1]):
             i = of_pair[p]
             put(out, i, add(get(out, i), divide(get(of_rows, p), weight)))
@@ -276,7 +279,7 @@ def assemble(
         width, dim = cone_column_starts[k + 1] - cone_column_starts[k], dims[k]
         # W^-2 = (2 J w w' J - J) / eta^2
         stretch = get(eta, k)
-        factor = divide(ONE, multiply(stretch, stretch))
+        factor = divide(filled(1.0), multiply(stretch, stretch))
         twice = scaled(factor, 2.0)
         for i in range(width):
             total = multiply(get(w, begin), get(blocks, at + i))
