@@ -72,22 +72,25 @@ class _Method:
     def __init__(self, pattern: Pattern, group: Group, tolerance: float):
         self.pattern, self.tolerance = pattern, tolerance
         p, size = pattern, len(pattern.place)
-        entries = group.entries.copy()
+        entries = group.entries[p.entries]
         n_linear = p.equal + p.at_most
         self.of_row, self.of_unknown = newton.equilibrate(
             size, n_linear, p.starts, p.columns, entries, p.dims, PASSES
         )
-        self.at_column, self.at_equal = p.place[: p.n], p.place[p.n : p.n + p.equal]
+        self.at_column, self.at_equal = p.place[: p.n], p.place[p.n + p.rows[: p.equal]]
         c = group.c * self.of_unknown[self.at_column]
         self.of_cost = 1.0 / np.clip(np.abs(c).max(axis=0), *SIZES)
-        side = group.side * self.of_row
+        side = group.side[p.rows] * self.of_row
         self.cost, self.worth = np.zeros((2, size, LANES))
         self.cost[self.at_column] = c * self.of_cost
         self.worth[self.at_equal] = -side[: p.equal]
         self.cost, self.worth = self.cost.reshape(-1), self.worth.reshape(-1)
         self.linear = self.cost + self.worth
-        boxes = self.at_column[np.concatenate([group.at_most, group.at_least])]
-        limits = np.concatenate([group.upper, -group.lower]) / self.of_unknown[boxes]
+        above, below = self.at_column[group.at_most], self.at_column[group.at_least]
+        # In the order of the columns, as rows are.
+        first, then = np.argsort(above), np.argsort(below)
+        boxes = np.concatenate([above[first], below[then]]).astype(np.uint32)
+        limits = np.concatenate([group.upper[first], -group.lower[then]]) / self.of_unknown[boxes]
         self.h = np.concatenate([limits, side[p.equal :]]).reshape(-1)
         self.n_boxes = len(boxes)
         nl = self.n_boxes + p.at_most
@@ -179,7 +182,8 @@ class _Method:
                 newton.advance(now, change, step)
         found, duals = best_u.reshape(-1, LANES), best_z.reshape(-1, LANES)[self.n_boxes :]
         x = (found * self.of_unknown)[self.at_column]
-        y = np.concatenate([found[self.at_equal], duals]) * self.of_row / self.of_cost
+        y = np.zeros_like(self.of_row)
+        y[self.pattern.rows] = np.concatenate([found[self.at_equal], duals]) * self.of_row / self.of_cost
         return Solutions(x, y, least, steps)
 
     def _begin(self) -> tuple[Array, Array, Array]:

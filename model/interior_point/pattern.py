@@ -15,7 +15,7 @@ from scipy.sparse import csc_matrix, csr_array, eye_array
 from scipy.sparse.linalg import splu
 
 from model.interior_point.ldl import elimination_tree, factor_rows, postorder
-from model.program import Array, cone_starts
+from model.program import Array
 
 # Inequality rows with more entries than this stay rows: eliminated, they would join each with each.
 WIDE = 6
@@ -27,6 +27,8 @@ class Pattern:
     ``dims``, by rows in ``starts`` and ``columns``.
 
     ``place``: of every column, equality row and wide row, its number in the order of elimination.
+    ``rows``, ``entries``: which of the program's each is. Rows of a kind, and cones, follow the columns they
+    join: what is near in one vector is near in all.
     ``of_*``: where in the Newton matrix (``k_*``, its upper triangle by columns) an entry goes, or a product
     of two, whose places among the entries are ``pairs``, by rows, and for cones all pairs of their columns.
     ``l_starts``: of the factor by columns; ``row_starts``, ``l_columns``: of its rows.
@@ -36,6 +38,8 @@ class Pattern:
     equal: int
     at_most: int
     dims: Array
+    rows: Array
+    entries: Array
     starts: Array
     columns: Array
     wide: Array
@@ -59,42 +63,51 @@ class Pattern:
     l_columns: Array
 
 
+@dataclass(frozen=True)
+class _Rows:
+    """Rows and the unknown that each is in the system, -1 of those that are eliminated. ``group``: of every
+    row, its own number among all linear rows and cones.
+    """
+
+    equal: int
+    at_most: int
+    dims: Array
+    starts: Array
+    columns: Array
+    unknown: Array
+
+    @property
+    def group(self) -> Array:
+        linear = self.equal + self.at_most
+        return np.concatenate(
+            [np.arange(linear), np.repeat(linear + np.arange(len(self.dims)), self.dims)]
+        ).astype(int)
+
+    @property
+    def of_entry(self) -> Array:
+        return np.repeat(np.arange(len(self.unknown)), np.diff(self.starts))
+
+
 def pattern_of(n: int, equal: int, at_most: int, dims: Array, starts: Array, columns: Array) -> Pattern:
     """Order and factorise: ``starts`` and ``columns`` hold the rows one after the other."""
-    lengths = np.diff(starts)
-    linear = np.arange(equal, equal + at_most)
-    is_wide = lengths[linear] > WIDE
-    wide = np.full(at_most, -1)
-    wide[is_wide] = n + equal + np.arange(int(is_wide.sum()))
-    size = n + equal + int(is_wide.sum())
-    entries_of = np.split(np.arange(starts[-1]), starts[1:-1])
-
-    pairs, pair_starts = _pairs([entries_of[row][: 0 if is_wide[row - equal] else None] for row in linear])
-    wide_entries = np.concatenate([np.zeros(0, int), *(entries_of[row] for row in linear[is_wide])])
-    first = equal + at_most + cone_starts(dims) if len(dims) else np.zeros(0, int)
-    of_cone = [
-        np.unique(columns[starts[row] : starts[row + dim]]) for row, dim in zip(first, dims, strict=True)
-    ]
-    cone_pairs, cone_pair_starts = _pairs(of_cone)
-
-    row_of = np.repeat(np.arange(len(lengths)), lengths)
-    equal_entries = np.arange(starts[equal])
-    diagonal = np.arange(size)
-    one = [diagonal, columns[equal_entries], columns[wide_entries], columns[pairs[0]], cone_pairs[0]]
-    other = [
-        diagonal,
-        n + row_of[equal_entries],
-        wide[row_of[wide_entries] - equal],
-        columns[pairs[1]],
-        cone_pairs[1],
-    ]
-    i, j = np.concatenate(one).astype(np.int64), np.concatenate(other).astype(np.int64)
+    stays = np.diff(starts) > WIDE
+    stays[:equal], stays[equal + at_most :] = True, False
+    size = n + int(stays.sum())
+    unknown = np.where(stays, n - 1 + np.cumsum(stays), -1)
+    given = _Rows(equal, at_most, dims.astype(np.int64), starts.astype(np.int64), columns, unknown)
+    i, j = map(np.concatenate, _Joined(given, size).pairs_of_unknowns())
     place = _order(size, i, j)
     k_starts, k_rows, _ = _upper(size, place[i], place[j])
     parent, _, _ = elimination_tree(size, k_starts, k_rows)
     place = postorder(parent)[place]
-    k_starts, k_rows, of_entry = _upper(size, place[i], place[j])
-    of = np.split(of_entry, np.cumsum([len(part) for part in one])[:-1])
+
+    own, rows, entries = _sorted(given, place)
+    joined = _Joined(own, size)
+    one, other = joined.pairs_of_unknowns()
+    k_starts, k_rows, of_entry = _upper(size, np.concatenate(one), np.concatenate(other))
+    of_diagonal, of_equal, of_wide, of_pair, of_cone_pair = np.split(
+        _unsigned(of_entry), np.cumsum([len(part) for part in one])[:-1]
+    )
     parent, counts, row_counts = elimination_tree(size, k_starts, k_rows)
     row_starts = np.concatenate([[0], np.cumsum(row_counts)])
     l_columns = np.zeros(row_starts[-1], dtype=np.uint32)
@@ -105,23 +118,25 @@ def pattern_of(n: int, equal: int, at_most: int, dims: Array, starts: Array, col
         n=n,
         equal=equal,
         at_most=at_most,
-        dims=dims.astype(np.int64),
-        starts=starts.astype(np.int64),
-        columns=_unsigned(place[columns]),
-        wide=np.where(is_wide, place[np.maximum(wide, 0)], -1),
+        dims=own.dims,
+        rows=rows,
+        entries=entries,
+        starts=own.starts,
+        columns=_unsigned(own.columns),
+        wide=own.unknown[equal : equal + at_most],
         place=place,
         sign=sign,
-        of_diagonal=of[0][np.argsort(place)],
-        of_equal=of[1],
-        of_wide=of[2],
-        wide_entries=wide_entries,
-        pair_starts=pair_starts,
-        pairs=pairs,
-        of_pair=of[3],
-        cone_columns=place[np.concatenate([np.zeros(0, int), *of_cone])],
-        cone_column_starts=np.concatenate([[0], np.cumsum([len(own) for own in of_cone])]).astype(int),
-        of_cone_pair=of[4],
-        cone_pair_starts=cone_pair_starts,
+        of_diagonal=of_diagonal,
+        of_equal=of_equal,
+        of_wide=of_wide,
+        wide_entries=_unsigned(joined.wide_entries),
+        pair_starts=joined.pair_starts,
+        pairs=_unsigned(joined.pairs),
+        of_pair=of_pair,
+        cone_columns=_unsigned(joined.cone_columns),
+        cone_column_starts=joined.cone_column_starts,
+        of_cone_pair=of_cone_pair,
+        cone_pair_starts=joined.cone_pair_starts,
         k_starts=k_starts,
         k_rows=k_rows,
         l_starts=_unsigned(np.concatenate([[0], np.cumsum(counts)])),
@@ -130,13 +145,75 @@ def pattern_of(n: int, equal: int, at_most: int, dims: Array, starts: Array, col
     )
 
 
-def _pairs(groups: list) -> tuple[Array, Array]:
-    """All pairs (a, b), a not after b, within each group, (2, pairs), and where each group's begin."""
-    found = [np.array(group)[np.stack(np.triu_indices(len(group)))] for group in groups if len(group)]
-    sizes = [len(group) * (len(group) + 1) // 2 for group in groups]
-    return np.concatenate([np.zeros((2, 0), int), *found], axis=1), np.concatenate(
-        [[0], np.cumsum(sizes)]
-    ).astype(int)
+class _Joined:
+    """What rows join in a system of so many unknowns."""
+
+    def __init__(self, rows: _Rows, size: int):
+        self.rows, self.size = rows, size
+        first, after = rows.equal, rows.equal + rows.at_most
+        is_wide = rows.unknown[first:after] >= 0
+        of_entry = rows.of_entry
+        linear = np.arange(rows.starts[first], rows.starts[after])
+        of_wide = is_wide[of_entry[linear] - first]
+        self.wide_entries = linear[of_wide]
+        lengths = np.where(is_wide, 0, np.diff(rows.starts[first : after + 1]))
+        self.pairs, self.pair_starts = _pairs(linear[~of_wide], lengths)
+        conic = np.arange(rows.starts[after], rows.starts[-1])
+        cone_of = rows.group[of_entry[conic]] - after
+        found = np.unique(cone_of * size + rows.columns[conic])
+        self.cone_columns = found % size
+        widths = np.bincount(found // size, minlength=len(rows.dims))
+        self.cone_column_starts = _starts(widths)
+        self.cone_pairs, self.cone_pair_starts = _pairs(self.cone_columns, widths)
+
+    def pairs_of_unknowns(self) -> tuple[list[Array], list[Array]]:
+        """Of the diagonal, the equality rows' entries, the wide ones', the pairs and the cones' pairs."""
+        columns, own = self.rows.columns, self.rows.unknown[self.rows.of_entry]
+        diagonal, equal, wide = (
+            np.arange(self.size),
+            slice(self.rows.starts[self.rows.equal]),
+            self.wide_entries,
+        )
+        one = [diagonal, columns[equal], columns[wide], columns[self.pairs[0]], self.cone_pairs[0]]
+        other = [diagonal, own[equal], own[wide], columns[self.pairs[1]], self.cone_pairs[1]]
+        return one, other
+
+
+def _sorted(rows: _Rows, place: Array) -> tuple[_Rows, Array, Array]:
+    """Columns by their places; rows of a kind, and cones, by the first of their columns; which rows and which
+    entries these are.
+    """
+    columns, group, of_entry = place[rows.columns], rows.group, rows.of_entry
+    linear = rows.equal + rows.at_most
+    first = np.full(linear + len(rows.dims), len(place))
+    np.minimum.at(first, group[of_entry], columns)
+    kind = np.searchsorted([rows.equal, linear], np.arange(len(first)), side="right")
+    groups = np.lexsort([first, kind])
+    order = np.argsort(np.argsort(groups)[group], kind="stable")
+    lengths = np.diff(rows.starts)[order]
+    starts = _starts(lengths)
+    entries = np.arange(starts[-1]) + np.repeat(rows.starts[:-1][order] - starts[:-1], lengths)
+    dims = rows.dims[groups[linear:] - linear]
+    unknown = np.where(rows.unknown < 0, -1, place[rows.unknown])[order]
+    return _Rows(rows.equal, rows.at_most, dims, starts, columns[entries], unknown), order, entries
+
+
+def _starts(lengths: Array) -> Array:
+    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+
+
+def _pairs(members: Array, lengths: Array) -> tuple[Array, Array]:
+    """All pairs (a, b), a not after b, within groups of these lengths, (2, pairs), and where each group's
+    begin.
+    """
+    begin, starts = _starts(lengths), _starts(lengths * (lengths + 1) // 2)
+    pairs = np.zeros((2, starts[-1]), dtype=np.int64)
+    for length in np.unique(lengths):
+        (groups,) = np.nonzero(lengths == length)
+        within = np.stack(np.triu_indices(length))
+        at = starts[groups, None] + np.arange(within.shape[1])
+        pairs[:, at] = members[begin[groups, None] + within[:, None]]
+    return pairs, starts
 
 
 def _order(size: int, i: Array, j: Array) -> Array:
