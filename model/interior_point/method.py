@@ -19,11 +19,14 @@ from model.program import Array
 STEPS = 60
 # The part of the way to the boundary that is gone.
 FRACTION = 0.99
-# Passes of the equilibration; rounds of refinement of a solve that missed by more than MISSED.
-PASSES, ROUNDS, MISSED = 8, 2, 1e-13
-# A program whose largest miss has become so many times its least one ends, as does one whose steps are this
-# short.
-WORSE, SHORT = 1e3, 1e-8
+# Passes of the equilibration.
+PASSES = 8
+# A solve is refined so many times at most, while it misses more than these parts of what the program misses
+# and of the tolerance.
+ROUNDS, OF_MISSED, OF_TOLERANCE = 2, 1e-6, 1e-4
+# A program whose largest miss has become so many times its least one ends, sooner where iterates are KEPT, as
+# what rounding spoils does not come back; and so does one whose steps are this short.
+WORSE, WORSE_KEPT, SHORT = 1e3, 10.0, 1e-8
 # Between these the largest cost is brought to 1.
 SIZES = 1e-4, 1e4
 # Iterates this good are kept.
@@ -153,7 +156,7 @@ class _Method:
         r, rz, g = np.zeros_like(u), np.zeros_like(s), np.zeros_like(s)
         best_u, best_z = u.copy(), z.copy()
         least, going = np.full(LANES, np.inf), np.ones(LANES, dtype=bool)
-        nothing, whole = np.zeros(LANES), np.ones(LANES)
+        nothing, whole, any_miss = np.zeros(LANES), np.ones(LANES), np.full(LANES, np.inf)
         steps = 0
         while True:
             missed = self._missed(u, s, z, r, rz)
@@ -162,7 +165,7 @@ class _Method:
             if better.any():
                 newton.keep(better, u, best_u)
                 newton.keep(better, z, best_z)
-            going &= (missed > self.tolerance) & (missed < WORSE * least)
+            going &= (missed > self.tolerance) & (missed < np.where(least < KEPT, WORSE_KEPT, WORSE) * least)
             if not going.any() or steps == STEPS:
                 break
             steps += 1
@@ -171,10 +174,12 @@ class _Method:
             self._factorise()
             mu = newton.dot(s, z) / self.degree
             self.second[:] = 0.0
-            self._direction(whole, nothing, r, rz, g, du, ds, dz, 0)
+            self._direction(whole, nothing, r, rz, g, du, ds, dz, any_miss)
             sigma = (1.0 - self._longest(s, ds, z, dz, 1.0)) ** 3
             cones.second_order(*self.scaling, ds, dz, self.second)
-            self._direction(1.0 - sigma, sigma * mu, r, rz, g, du, ds, dz, ROUNDS)
+            enough = np.maximum(OF_MISSED * missed, OF_TOLERANCE * self.tolerance)
+            enough[~going] = np.inf
+            self._direction(1.0 - sigma, sigma * mu, r, rz, g, du, ds, dz, enough)
             step = np.minimum(FRACTION * self._longest(s, ds, z, dz, 1.0 / FRACTION), 1.0)
             going &= step > SHORT
             step = np.where(going, step, 0.0)
@@ -196,11 +201,12 @@ class _Method:
         # The equality rows' side, and the other rows' in least squares.
         self.rhs[:] = -self.worth
         self._add_rows(-self.h, -self.h)
-        self._solve(u, ROUNDS)
+        enough = np.full(LANES, OF_TOLERANCE * self.tolerance)
+        self._solve(u, enough)
         newton.rows_of(*self.rows, u, s)
         s = self.h - s
         self.rhs[:] = -self.cost
-        self._solve(v, ROUNDS)
+        self._solve(v, enough)
         newton.rows_of(*self.rows, v, z)
         for inside in (s, z):
             cones.into_cones(nl, starts, inside)
@@ -241,16 +247,16 @@ class _Method:
     def _add_rows(self, g: Array, pressed: Array) -> None:
         newton.right_side(*self.rows, self.pattern.wide, g, pressed, self.rhs)
 
-    def _solve(self, found: Array, rounds: int) -> None:
-        """For the right-hand side, refined at most so many times."""
+    def _solve(self, found: Array, enough: Array) -> None:
+        """For the right-hand side, refined where it misses more than is enough."""
         p = self.pattern
         found[:] = self.rhs
         ldl.solve(*self.factor, found)
-        for _ in range(rounds):
+        for _ in range(ROUNDS if np.isfinite(enough).any() else 0):
             ldl.residual(self.factor[0], p.k_starts, p.k_rows, self.matrix, found, self.rhs, self.missed)
             most = np.zeros(LANES)
             newton.raise_to(self.missed, most)
-            if most.max() <= MISSED:
+            if (most <= enough).all():
                 break
             ldl.solve(*self.factor, self.missed)
             newton.advance(found, self.missed, np.ones(LANES))
@@ -265,14 +271,14 @@ class _Method:
         du: Array,
         ds: Array,
         dz: Array,
-        rounds: int,
+        enough: Array,
     ) -> None:
         """Steps that take away ``left`` of the rests, and of complementarity all but the ``shift``."""
         cones.unscaled(*self.scaling, self.scaled, self.second, shift, left, rz, g)
         cones.inverse_square(*self.scaling, g, self.pressed)
         newton.combined(left, r, self.rhs)
         self._add_rows(g, self.pressed)
-        self._solve(du, rounds)
+        self._solve(du, enough)
         newton.rows_of(*self.rows, du, ds)
         cones.steps(*self.scaling, left, rz, g, ds, dz)
         newton.take_wide(self.n_boxes, self.pattern.wide, du, dz)
