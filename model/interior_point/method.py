@@ -119,12 +119,11 @@ class _Method:
         self.scaling = nl, starts, w, eta
         self.scaled, self.second, self.pressed = np.zeros((3, m))
         self.matrix = np.zeros(LANES * len(p.k_rows))
+        newton.place_entries(p.of_equal, p.of_wide, p.wide_entries, self.rows[3], self.matrix)
         self.assembly = (
+            p.changing,
             p.of_diagonal,
             boxes,
-            p.of_equal,
-            p.of_wide,
-            p.wide_entries,
             p.wide,
             p.pair_starts,
             p.of_pair,
@@ -134,7 +133,6 @@ class _Method:
             of_rows,
             of_cones,
             blocks,
-            self.rows[3],
             w,
             eta,
             np.zeros(LANES * int(widths.max(initial=0))),

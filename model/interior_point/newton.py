@@ -235,12 +235,19 @@ def pair_products(
 
 
 @compiled
+def place_entries(of_equal: Array, of_wide: Array, wide_entries: Array, entries: Array, out: Array) -> None:
+    """What every matrix has of equality rows and wide ones; flat."""
+    for p in range(len(of_equal)):
+        put(out, of_equal[p], get(entries, p))
+    for p in range(len(of_wide)):
+        put(out, of_wide[p], get(entries, wide_entries[p]))
+
+
+@compiled
 def assemble(
+    changing: Array,
     of_diagonal: Array,
     box_columns: Array,
-    of_equal: Array,
-    of_wide: Array,
-    wide_entries: Array,
     wide: Array,
     pair_starts: Array,
     of_pair: Array,
@@ -251,19 +258,17 @@ def assemble(
     of_rows: Array,
     of_cones: Array,
     blocks: Array,
-    entries: Array,
     w: Array,
     eta: Array,
     v: Array,
     out: Array,
 ) -> None:
-    """The upper triangle at a scaling; flat. ``v``: room for as many rows as a cone has columns."""
-    out[:] = 0.0
+    """What changes of the upper triangle, at a scaling; flat. ``v``: room for as many rows as a cone has
+    columns.
+    """
     n_boxes = len(box_columns)
-    for p in range(len(of_equal)):
-        put(out, of_equal[p], get(entries, p))
-    for p in range(len(of_wide)):
-        put(out, of_wide[p], get(entries, wide_entries[p]))
+    for p in range(len(changing)):
+        put(out, changing[p], filled(0.0))
     for k in range(n_boxes):
         i = of_diagonal[box_columns[k]]
         put(out, i, add(get(out, i), divide(filled(1.0), get(w, k))))

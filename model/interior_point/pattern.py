@@ -31,6 +31,7 @@ class Pattern:
     join: what is near in one vector is near in all.
     ``of_*``: where in the Newton matrix (``k_*``, its upper triangle by columns) an entry goes, or a product
     of two, whose places among the entries are ``pairs``, by rows, and for cones all pairs of their columns.
+    ``changing``: the places of what depends on the scaling.
     ``l_starts``: of the factor by columns; ``row_starts``, ``l_columns``: of its rows.
     """
 
@@ -45,6 +46,7 @@ class Pattern:
     wide: Array
     place: Array
     sign: Array
+    changing: Array
     of_diagonal: Array
     of_equal: Array
     of_wide: Array
@@ -126,6 +128,7 @@ def pattern_of(n: int, equal: int, at_most: int, dims: Array, starts: Array, col
         wide=own.unknown[equal : equal + at_most],
         place=place,
         sign=sign,
+        changing=np.unique(np.concatenate([of_diagonal, of_pair, of_cone_pair])),
         of_diagonal=of_diagonal,
         of_equal=of_equal,
         of_wide=of_wide,
