@@ -151,14 +151,17 @@ def steps(
 ) -> None:
     """From ``G dx`` in ds: ``ds = -left rz - G dx`` and ``dz = W^-2 (G dx + g)``."""
     part = get(left, 0)
-    for k in range(starts[-1]):
-        moved = get(ds, k)
-        put(dz, k, add(moved, get(g, k)))
-        put(ds, k, subtract(negative(multiply(part, get(rz, k))), moved))
     for k in range(nl):
-        put(dz, k, divide(get(dz, k), get(w, k)))
+        moved = get(ds, k)
+        put(dz, k, divide(add(moved, get(g, k)), get(w, k)))
+        put(ds, k, subtract(negative(multiply(part, get(rz, k))), moved))
     for k in range(len(starts) - 1):
-        _inverse_square(w, eta, dz, k, starts[k], starts[k + 1], dz)
+        a, b = starts[k], starts[k + 1]
+        for q in range(a, b):
+            moved = get(ds, q)
+            put(dz, q, add(moved, get(g, q)))
+            put(ds, q, subtract(negative(multiply(part, get(rz, q))), moved))
+        _inverse_square(w, eta, dz, k, a, b, dz)
 
 
 @compiled

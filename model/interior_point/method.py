@@ -154,7 +154,7 @@ class _Method:
         r, rz, g = np.zeros_like(u), np.zeros_like(s), np.zeros_like(s)
         best_u, best_z = u.copy(), z.copy()
         least, going = np.full(LANES, np.inf), np.ones(LANES, dtype=bool)
-        nothing, whole, any_miss = np.zeros(LANES), np.ones(LANES), np.full(LANES, np.inf)
+        whole, any_miss = np.ones(LANES), np.full(LANES, np.inf)
         steps = 0
         while True:
             missed = self._missed(u, s, z, r, rz)
@@ -170,14 +170,16 @@ class _Method:
             nl, starts, w, eta = self.scaling
             cones.scaling(nl, starts, s, z, w, eta, self.scaled)
             self._factorise()
-            mu = newton.dot(s, z) / self.degree
-            self.second[:] = 0.0
-            self._direction(whole, nothing, r, rz, g, du, ds, dz, any_miss)
+            # Towards complementarity of 0, where unscaled leaves the slacks themselves.
+            np.subtract(rz, s, out=g)
+            self._direction(whole, r, rz, g, du, ds, dz, any_miss)
             sigma = (1.0 - self._longest(s, ds, z, dz, 1.0)) ** 3
             cones.second_order(*self.scaling, ds, dz, self.second)
             enough = np.maximum(OF_MISSED * missed, OF_TOLERANCE * self.tolerance)
             enough[~going] = np.inf
-            self._direction(1.0 - sigma, sigma * mu, r, rz, g, du, ds, dz, enough)
+            left, shift = 1.0 - sigma, sigma * self.gap / self.degree
+            cones.unscaled(*self.scaling, self.scaled, self.second, shift, left, rz, g)
+            self._direction(left, r, rz, g, du, ds, dz, enough)
             step = np.minimum(FRACTION * self._longest(s, ds, z, dz, 1.0 / FRACTION), 1.0)
             going &= step > SHORT
             step = np.where(going, step, 0.0)
@@ -216,12 +218,15 @@ class _Method:
 
     def _missed(self, u: Array, s: Array, z: Array, r: Array, rz: Array) -> Array:
         """The largest of what the scaled rows miss and the relative gap, (4,); fills the rests."""
-        newton.rests(self.at_equal, *self.rows, self.linear, self.h, u, s, z, r, rz)
-        cost, worth = newton.dot(self.cost, u), newton.dot(self.worth, u) - newton.dot(self.h, z)
+        measures, of_unknowns = np.zeros((4, LANES)), np.zeros((2, LANES))
+        newton.rests(self.at_equal, *self.rows, self.linear, self.h, u, s, z, r, rz, measures.reshape(-1))
+        total, most, of_h, self.gap = measures
+        newton.by_sign(self.pattern.sign, self.linear, u, of_unknowns.reshape(-1))
+        cost, worth = of_unknowns[0], of_unknowns[1] - of_h
         missed = np.abs(cost - worth) / np.maximum(np.minimum(np.abs(cost), np.abs(worth)), self.of_cost)
         missed[np.isnan(missed)] = np.inf
         newton.raise_to(r, missed)
-        newton.raise_to(rz, missed)
+        missed = np.maximum(missed, np.where(np.isfinite(total), most, np.inf))
         return missed
 
     def _factorise(self) -> None:
@@ -262,7 +267,6 @@ class _Method:
     def _direction(
         self,
         left: Array,
-        shift: Array,
         r: Array,
         rz: Array,
         g: Array,
@@ -271,8 +275,7 @@ class _Method:
         dz: Array,
         enough: Array,
     ) -> None:
-        """Steps that take away ``left`` of the rests, and of complementarity all but the ``shift``."""
-        cones.unscaled(*self.scaling, self.scaled, self.second, shift, left, rz, g)
+        """Steps that take away ``left`` of the rests, and of complementarity what ``g`` says."""
         cones.inverse_square(*self.scaling, g, self.pressed)
         newton.combined(left, r, self.rhs)
         self._add_rows(g, self.pressed)

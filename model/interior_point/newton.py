@@ -36,31 +36,43 @@ def rests(
     z: Array,
     r: Array,
     rz: Array,
+    measures: Array,
 ) -> None:
-    """What the optimality conditions miss: ``r`` of columns and equality rows, ``rz`` of others; flat."""
+    """What the optimality conditions miss: ``r`` of columns and equality rows, ``rz`` of others; flat.
+
+    ``measures``, (4, 4): the sum and the largest size of ``rz``, ``h z`` and ``s z``, which are read for it.
+    """
+    total, most, of_h, of_s = filled(0.0), filled(0.0), filled(0.0), filled(0.0)
     for i in range(len(r)):
         r[i] = linear[i]
     for k in range(len(box_columns)):
-        j, v = box_columns[k], get(z, k)
-        room = subtract(get(s, k), get(h, k))
-        if k < n_upper:
-            put(r, j, add(get(r, j), v))
-            put(rz, k, add(room, get(u, j)))
-        else:
-            put(r, j, subtract(get(r, j), v))
-            put(rz, k, subtract(room, get(u, j)))
+        j, v, side, slack = box_columns[k], get(z, k), get(h, k), get(s, k)
+        at = get(u, j) if k < n_upper else negative(get(u, j))
+        put(r, j, add(get(r, j), v if k < n_upper else negative(v)))
+        rest = add(subtract(slack, side), at)
+        put(rz, k, rest)
+        total, most = add(total, rest), largest(size(rest), most)
+        of_h, of_s = add(of_h, multiply(side, v)), add(of_s, multiply(slack, v))
     for row in range(len(starts) - 1):
         k = row - equal + len(box_columns)
         v = get(u, at_equal[row]) if row < equal else get(z, k)
-        total = filled(0.0)
+        along = filled(0.0)
         for p in range(starts[row], starts[row + 1]):
             j, entry = columns[p], get(entries, p)
-            total = add(total, multiply(entry, get(u, j)))
+            along = add(along, multiply(entry, get(u, j)))
             put(r, j, add(get(r, j), multiply(entry, v)))
         if row < equal:
-            put(r, at_equal[row], add(get(r, at_equal[row]), total))
+            put(r, at_equal[row], add(get(r, at_equal[row]), along))
         else:
-            put(rz, k, add(total, subtract(get(s, k), get(h, k))))
+            side, slack = get(h, k), get(s, k)
+            rest = add(along, subtract(slack, side))
+            put(rz, k, rest)
+            total, most = add(total, rest), largest(size(rest), most)
+            of_h, of_s = add(of_h, multiply(side, v)), add(of_s, multiply(slack, v))
+    put(measures, 0, total)
+    put(measures, 1, most)
+    put(measures, 2, of_h)
+    put(measures, 3, of_s)
 
 
 @compiled
@@ -145,14 +157,17 @@ def raise_to(r: Array, out: Array) -> None:
 
 
 @compiled
-def dot(a: Array, b: Array) -> Array:
-    """The product of two vectors, (4,); flat."""
-    total = filled(0.0)
-    for i in range(len(a) // LANES):
-        total = add(total, multiply(get(a, i), get(b, i)))
-    out = np.empty(LANES)
-    put(out, 0, total)
-    return out
+def by_sign(sign: Array, a: Array, b: Array, out: Array) -> None:
+    """The product of two vectors where the sign is positive, and where it is not, (2, 4); flat."""
+    positive, other = filled(0.0), filled(0.0)
+    for i in range(len(sign)):
+        product = multiply(get(a, i), get(b, i))
+        if sign[i] > 0.0:
+            positive = add(positive, product)
+        else:
+            other = add(other, product)
+    put(out, 0, positive)
+    put(out, 1, other)
 
 
 @compiled
