@@ -20,13 +20,13 @@ STEPS = 60
 # The part of the way to the boundary that is gone.
 FRACTION = 0.99
 # Passes of the equilibration.
-PASSES = 8
+PASSES = 5
 # A solve is refined so many times at most, while it misses more than these parts of what the program misses
 # and of the tolerance.
 ROUNDS, OF_MISSED, OF_TOLERANCE = 2, 1e-6, 1e-4
-# A program whose largest miss has become so many times its least one ends, sooner where iterates are KEPT, as
-# what rounding spoils does not come back; and so does one whose steps are this short.
-WORSE, WORSE_KEPT, SHORT = 1e3, 10.0, 1e-8
+# A program whose largest miss has become so many times its least one ends, sooner where that was this many
+# tolerances, as what rounding spoils there does not come back; and so does one whose steps are this short.
+WORSE, WORSE_NEAR, NEAR, SHORT = 1e3, 10.0, 100.0, 1e-8
 # Between these the largest cost is brought to 1.
 SIZES = 1e-4, 1e4
 # Iterates this good are kept.
@@ -77,9 +77,8 @@ class _Method:
         p, size = pattern, len(pattern.place)
         entries = group.entries[p.entries]
         n_linear = p.equal + p.at_most
-        self.of_row, self.of_unknown = newton.equilibrate(
-            size, n_linear, p.starts, p.columns, entries, p.dims, PASSES
-        )
+        factors = newton.equilibrate(size, n_linear, p.starts, p.columns, entries.reshape(-1), p.dims, PASSES)
+        self.of_row, self.of_unknown = (of.reshape(-1, LANES) for of in factors)
         self.at_column, self.at_equal = p.place[: p.n], p.place[p.n + p.rows[: p.equal]]
         c = group.c * self.of_unknown[self.at_column]
         self.of_cost = 1.0 / np.clip(np.abs(c).max(axis=0), *SIZES)
@@ -163,7 +162,8 @@ class _Method:
             if better.any():
                 newton.keep(better, u, best_u)
                 newton.keep(better, z, best_z)
-            going &= (missed > self.tolerance) & (missed < np.where(least < KEPT, WORSE_KEPT, WORSE) * least)
+            worse = np.where(least < NEAR * self.tolerance, WORSE_NEAR, WORSE)
+            going &= (missed > self.tolerance) & (missed < worse * least)
             if not going.any() or steps == STEPS:
                 break
             steps += 1

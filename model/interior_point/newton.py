@@ -1,18 +1,23 @@
 """The Newton systems of four programs side by side: their matrices, products with their rows."""
 
+from typing import Any
+
 import numpy as np
 
 from model.interior_point.lanes import (
     LANES,
+    above,
     add,
     compiled,
     divide,
     filled,
     get,
+    inlined,
     largest,
     multiply,
     negative,
     put,
+    root,
     scaled,
     size,
     subtract,
@@ -317,41 +322,46 @@ def assemble(
         at += width * dim
 
 
+@inlined
+def _within(a: Any, least: float, most: float) -> Any:
+    """Each moved between these; 1 in place of 0."""
+    return negative(largest(negative(largest(above(a, 0.0, 1.0), filled(least))), filled(-most)))
+
+
 @compiled
 def equilibrate(
     n: int, equal_and_at_most: int, starts: Array, columns: Array, entries: Array, dims: Array, passes: int
 ) -> tuple[Array, Array]:
     """Scale rows and columns to a largest entry near 1 (Ruiz 2001), the rows of a cone alike: ``entries`` in
-    place; the factors of rows and columns.
+    place; the factors of rows and columns; all flat.
     """
     m = len(starts) - 1
-    of_row, of_column = np.ones((m, LANES)), np.ones((n, LANES))
+    of_row, of_column = np.ones(LANES * m), np.ones(LANES * n)
+    rows, cols = np.zeros(LANES * m), np.zeros(LANES * n)
     for _ in range(passes):
-        rows, cols = np.zeros((m, LANES)), np.zeros((n, LANES))
+        cols[:] = 0.0
         for row in range(m):
+            most = filled(0.0)
             for p in range(starts[row], starts[row + 1]):
-                for e in range(LANES):
-                    rows[row, e] = max(rows[row, e], abs(entries[p, e]))
-                    cols[columns[p], e] = max(cols[columns[p], e], abs(entries[p, e]))
+                j, own = columns[p], size(get(entries, p))
+                most = largest(own, most)
+                put(cols, j, largest(own, get(cols, j)))
+            put(rows, row, most)
         row = equal_and_at_most
         for k in range(len(dims)):
-            for e in range(LANES):
-                most = 0.0
-                for q in range(row, row + dims[k]):
-                    most = max(most, rows[q, e])
-                for q in range(row, row + dims[k]):
-                    rows[q, e] = most
+            most = get(rows, row)
+            for q in range(row + 1, row + dims[k]):
+                most = largest(get(rows, q), most)
+            for q in range(row, row + dims[k]):
+                put(rows, q, most)
             row += dims[k]
-        for i in range(m):
-            for e in range(LANES):
-                rows[i, e] = 1.0 / np.sqrt(min(max(rows[i, e], 1e-4), 1e4)) if rows[i, e] > 0.0 else 1.0
-                of_row[i, e] *= rows[i, e]
-        for j in range(n):
-            for e in range(LANES):
-                cols[j, e] = 1.0 / np.sqrt(min(max(cols[j, e], 1e-4), 1e4)) if cols[j, e] > 0.0 else 1.0
-                of_column[j, e] *= cols[j, e]
+        for sizes, factors in ((rows, of_row), (cols, of_column)):
+            for i in range(len(sizes) // LANES):
+                own = divide(filled(1.0), root(_within(get(sizes, i), 1e-4, 1e4)))
+                put(sizes, i, own)
+                put(factors, i, multiply(get(factors, i), own))
         for row in range(m):
+            own = get(rows, row)
             for p in range(starts[row], starts[row + 1]):
-                for e in range(LANES):
-                    entries[p, e] *= rows[row, e] * cols[columns[p], e]
+                put(entries, p, multiply(get(entries, p), multiply(own, get(cols, columns[p]))))
     return of_row, of_column
