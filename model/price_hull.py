@@ -15,7 +15,6 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
-from scipy.optimize import linprog
 from scipy.sparse import csr_array, hstack, vstack
 
 from model.problem import Problem
@@ -111,22 +110,6 @@ def hour_loads(problem: Problem, program: Program, native_cost: dict[int, float]
     return loads
 
 
-def chebyshev(leaf: Leaf, box: Array) -> tuple[Array, float]:
-    """Centre and radius of the largest ball in a leaf and the box; the radius is negative if none."""
-    n = len(box)
-    G = np.vstack([leaf.G, np.eye(n), -np.eye(n)])
-    h = np.concatenate([leaf.h, box[:, 1], -box[:, 0]])
-    radius = np.append(np.zeros(n), -1.0)
-    found = linprog(
-        radius,
-        np.column_stack([G, np.linalg.norm(G, axis=1)]),
-        h,
-        bounds=[(None, None)] * n + [(0, None)],
-        method="highs",
-    )
-    return (found.x[:n], float(found.x[n])) if found.status == 0 else (box.mean(axis=1), -1.0)
-
-
 def whole(hour: HourLoads) -> Leaf:
     """The unexplored leaf that covers all loads of the hour's box."""
     return Leaf(np.zeros((0, len(hour.box))), np.zeros(0))
@@ -165,19 +148,19 @@ class _View:
         """Coefficients by least squares."""
         return np.linalg.pinv(self.directions.T)
 
-    def of(self, g: Array) -> tuple[Array, float]:
+    def of(self, g: Array) -> tuple[Array, Array]:
         """Coefficients with ``g L = coefficients (directions L)``, and the most by which that can be
-        wrong.
+        wrong, of one g or of rows of them.
         """
-        if len(self.directions) == len(g):
-            return g, 0.0
+        if len(self.directions) == g.shape[-1]:
+            return g, np.zeros(g.shape[:-1])
         # Refined once; however near this is, what it misses is told.
-        found = self.inverse @ g
-        found += self.inverse @ (g - found @ self.directions)
-        found[np.abs(found) < 1e-13 * np.abs(found).max(initial=0.0)] = 0.0
+        found = g @ self.inverse.T
+        found += (g - found @ self.directions) @ self.inverse.T
+        found[np.abs(found) < 1e-13 * np.abs(found).max(axis=-1, keepdims=True, initial=0.0)] = 0.0
         size = np.abs(g) + np.abs(found) @ np.abs(self.directions)
-        missed = np.abs(g - found @ self.directions) + 4 * len(g) * np.finfo(float).eps * size
-        return found, float(missed @ self.extent)
+        missed = np.abs(g - found @ self.directions) + 4 * g.shape[-1] * np.finfo(float).eps * size
+        return found, missed @ self.extent
 
 
 def _view(hour: HourLoads, leaves: list[Leaf], known: tuple[Region, ...]) -> _View:
@@ -211,7 +194,8 @@ def _view(hour: HourLoads, leaves: list[Leaf], known: tuple[Region, ...]) -> _Vi
 class Hull:
     """A program with the disjunctions of some hours, and the columns of each leaf's share and of its load
     as seen from ``directions``: (leaf, direction). ``joined``: of hours with cuts, each leaf's part of the
-    cuts' columns: (leaf, column).
+    cuts' columns: (leaf, column). ``of_cuts``: the rows of these hours' cuts: (leaf, cut).
+    ``leaves``: those of every hour.
     """
 
     program: Program
@@ -219,6 +203,8 @@ class Hull:
     loads: dict[int, Array]
     directions: dict[int, Array]
     joined: dict[int, Array] = field(default_factory=dict)
+    of_cuts: dict[int, Array] = field(default_factory=dict)
+    leaves: dict[int, tuple[Leaf, ...]] = field(default_factory=dict)
 
     def with_fixed(self, values: dict[int, float]) -> "Hull":
         """The same with some columns at a value."""
@@ -239,7 +225,7 @@ def hull(
     """
     rows = _Rows(len(relaxed.c))
     c = relaxed.c.copy()
-    shares, loads, directions, joined = {}, {}, {}, {}
+    shares, loads, directions, joined, of_cuts = {}, {}, {}, {}, {}
     for t, leaves in chosen.items():
         hour = hours[t]
         c -= hour.cost - hour.native
@@ -248,6 +234,9 @@ def hull(
         spent = np.flatnonzero(hour.cost)
         rows.add([payment, *spent], [1.0, *-hour.cost[spent]], -hour.native_cost, np.inf)
         view = _view(hour, [*leaves], known[t])
+        in_view, errors = view.of(np.array([region.lam for region in known[t]]).reshape(-1, len(hour.box)))
+        values = np.array([region.value for region in known[t]])
+        planes = np.column_stack([np.ones(len(values)), -in_view, hour.native_cost - values + errors])
         z = rows.columns(np.zeros(len(leaves)), np.ones(len(leaves)))
         low, high = np.minimum(view.box[:, 0], 0), np.maximum(view.box[:, 1], 0)
         parts = np.array([rows.columns(low, high) for _ in leaves])
@@ -256,27 +245,21 @@ def hull(
             for b, (least, greatest) in enumerate(view.box):
                 rows.add([part[b], share], [1.0, -greatest], -np.inf, 0.0)
                 rows.add([part[b], share], [1.0, -least], 0.0, np.inf)
-            for g, limit in zip(leaf.G, leaf.h, strict=True):
-                in_view, error = view.of(g)
-                rows.add([*part, share], [*in_view, -limit - error], -np.inf, 0.0)
+            in_view, errors = view.of(leaf.G)
+            limits = np.column_stack([in_view, -leaf.h - errors])
+            rows.add_all(np.append(part, share), limits, -np.inf, 0.0)
             if leaf.region is not None:
                 in_view, error = view.of(leaf.region.lam)
                 total_columns += [*part, share]
-                total_values += [*-in_view, error]
+                total_values += [*-in_view, float(error)]
                 continue
             paid = rows.columns([-most], [most])[0]
             total_columns.append(paid)
             total_values.append(-1.0)
-            for region in known[t]:
-                in_view, error = view.of(region.lam)
-                rows.add(
-                    [paid, *part, share],
-                    [1.0, *-in_view, hour.native_cost - region.value + error],
-                    0.0,
-                    np.inf,
-                )
+            rows.add_all(np.concatenate([[paid], part, [share]]), planes, 0.0, np.inf)
         if hour.cuts is not None:
-            joined[t] = _state_cuts(rows, relaxed, hour.cuts, view, z, parts)
+            joined[t], of_cuts[t] = _state_cuts(rows, relaxed, hour.cuts, view, z, parts)
+            of_cuts[t] += len(relaxed.row_lower)
         rows.add(total_columns, total_values, 0.0, np.inf)
         rows.add(z, np.ones(len(z)), 1.0, 1.0)
         for b, direction in enumerate(view.directions):
@@ -285,7 +268,7 @@ def hull(
             weight = np.concatenate([np.full(len(hour.boundary[i]), direction[i]) for i in at])
             rows.add([*parts[:, b], *own], [*np.ones(len(leaves)), *-weight], 0.0, 0.0)
         shares[t], loads[t], directions[t] = z, parts, view.directions
-    return Hull(rows.attached_to(replace(relaxed, c=c)), shares, loads, directions, joined)
+    return Hull(rows.attached_to(replace(relaxed, c=c)), shares, loads, directions, joined, of_cuts, chosen)
 
 
 def _state_cuts(
@@ -295,29 +278,28 @@ def _state_cuts(
     view: _View,
     shares: Array,
     parts: Array,
-) -> Array:
-    """Columns and rows of an hour's cuts for every leaf; the leaves' parts of the joined columns."""
+) -> tuple[Array, Array]:
+    """Columns and rows of an hour's cuts for every leaf; the leaves' parts of the joined columns, and where
+    the cuts are among the rows added: (leaf, cut).
+    """
     low, high = program.lower[cuts.joined], program.upper[cuts.joined]
-    seen = [view.of(g) for g in cuts.on_loads]
-    on_loads = np.array([in_view for in_view, _ in seen]).reshape(len(seen), parts.shape[1])
-    sides = cuts.sides - np.array([error for _, error in seen])
+    on_loads, errors = view.of(cuts.on_loads)
+    sides = cuts.sides - errors
     # Penalties of an hour are steep: rows of that size have HiGHS lose its way. Powers of two, so exact.
     size = np.abs(np.column_stack([cuts.on_joined, on_loads, sides])).max(axis=1, initial=1.0)
     scale = 2.0 ** -np.ceil(np.log2(size))
-    on_joined, on_loads, sides = cuts.on_joined * scale[:, None], on_loads * scale[:, None], sides * scale
-    found = []
+    stated = np.column_stack([cuts.on_joined, on_loads, -sides]) * scale[:, None]
+    found, where = [], []
     for share, part in zip(shares, parts, strict=True):
         own = rows.columns(np.minimum(low, 0.0), np.maximum(high, 0.0))
         for column, least, most in zip(own, low, high, strict=True):
             rows.add([column, share], [1.0, -most], -np.inf, 0.0)
             rows.add([column, share], [1.0, -least], 0.0, np.inf)
-        columns = [*own, *part, share]
-        for on_own, on_part, side in zip(on_joined, on_loads, sides, strict=True):
-            rows.add(columns, [*on_own, *on_part, -side], 0.0, np.inf)
+        where.append(rows.add_all(np.concatenate([own, part, [share]]), stated, 0.0, np.inf))
         found.append(own)
     for column, own in zip(cuts.joined, np.array(found).T, strict=True):
         rows.add([column, *own], [-1.0, *np.ones(len(own))], 0.0, 0.0)
-    return np.array(found)
+    return np.array(found), np.array(where)
 
 
 class _Rows:
@@ -351,6 +333,16 @@ class _Rows:
         self.entries[2].extend(values)
         self.row_lower.append(lower)
         self.row_upper.append(upper)
+
+    def add_all(self, columns: Array, values: Array, lower: float, upper: float) -> Array:
+        """Rows over the same columns, (rows, columns); their numbers among the rows added."""
+        numbers = len(self.row_lower) + np.arange(len(values))
+        self.entries[0].extend(np.repeat(numbers, len(columns)))
+        self.entries[1].extend(np.tile(columns, len(values)))
+        self.entries[2].extend(values.ravel())
+        self.row_lower.extend([lower] * len(values))
+        self.row_upper.extend([upper] * len(values))
+        return numbers
 
     def attached_to(self, program: Program) -> Program:
         extra = self.next - self.first

@@ -11,9 +11,10 @@ from uneven import uneven
 
 from generators import instance
 from model import price_hull
-from model.price_hull import HourLoads, Leaf, Region, chebyshev, hour_loads, hull, split, whole
+from model.price_hull import HourLoads, Leaf, Region, hour_loads, hull, split, whole
 from model.program import compile_model
 from model.schemes import build
+from model.solvers.chebyshev import chebyshev
 from model.solvers.hour_market import HourMarket
 from model.solvers.relaxation import solve_relaxation
 

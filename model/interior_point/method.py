@@ -162,7 +162,9 @@ class _Method:
             if better.any():
                 newton.keep(better, u, best_u)
                 newton.keep(better, z, best_z)
-            worse = np.where(least < NEAR * self.tolerance, WORSE_NEAR, WORSE)
+            # Far from the end a gap says little: relative to a cost that passes zero it may become anything.
+            worse = np.where(least < KEPT, WORSE, np.inf)
+            worse = np.where(least < NEAR * self.tolerance, WORSE_NEAR, worse)
             going &= (missed > self.tolerance) & (missed < worse * least)
             if not going.any() or steps == STEPS:
                 break

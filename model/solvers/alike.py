@@ -88,7 +88,11 @@ def _solve_group(shape: Shape, programs: Sequence[Program], exact: bool) -> list
         upper[:, e] = np.where(held, 1.0, p.upper)[at_most]
         lower[:, e] = np.where(held, -1.0, p.lower)[at_least]
     with np.errstate(all="ignore"):
-        found = solve(shape.pattern, Group(c, entries, side, at_most, upper, at_least, lower), TOLERANCE)
+        found = solve(
+            shape.pattern,
+            Group(c, entries, side, at_most, upper, at_least, lower),
+            TOLERANCE if exact else ALMOST,
+        )
     results = []
     for e, (p, held) in enumerate(pairs):
         result = None

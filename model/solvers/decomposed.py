@@ -12,8 +12,9 @@ from model.data import InputError
 from model.outcome import Outcome
 from model.problem import Problem
 from model.program import Program
+from model.solvers import guided
 from model.solvers.hourly import HourlySearch
-from model.solvers.workers import asking
+from model.solvers.workers import connected
 
 
 def available() -> str | None:
@@ -36,8 +37,15 @@ def solve(
         from model.solvers import auto  # which needs this module
 
         return auto.solve(problem, program, gap, time_limit_s, progress)
-    search = HourlySearch(problem, program, progress)
-    with asking(search.programs, problem.instance.n_adns, progress, ended) as search.ask:
+    with connected(problem.instance.n_adns, progress) as connect:
+        known = None
+        if problem.instance.n_adns >= guided.MANY:
+            known = guided.guide(problem, gap, ended, connect, progress)
+        if known is None:
+            search = HourlySearch(problem, program, progress)
+        else:
+            search = guided.Guided(problem, program, progress, known)
+        search.ask = connect(search.programs, ended)
         progress("hours apart")
         first = search.idle()
         if first is None:

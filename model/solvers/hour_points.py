@@ -169,6 +169,20 @@ class Points:
         self.answers = seen.answers
         return seen.schedule
 
+    def recall(self, schedule: Array, prices: list[Array], pressed: list[Array]) -> bool:
+        """Have the hours answer to a schedule found elsewhere, for :class:`Days`; false where one can't."""
+        seen = self._look(self.one_way(schedule), prices)
+        if seen is not None:
+            self.answers, self.pressed = seen.answers, pressed
+        return seen is not None
+
+    def better(
+        self, leaves: list[Leaf], prices: list[Array], start: Array, enough: float, gap: float, ended: float
+    ) -> Array:
+        """A good schedule near another one, as in :meth:`near`, without a point, for :class:`Days`."""
+        improved = self._improved(leaves, prices, start, enough, gap, ended)
+        return start if improved is None else improved[0].schedule
+
     def near(
         self, leaves: list[Leaf], prices: list[Array], start: Array, enough: float, gap: float, ended: float
     ) -> tuple[Array, Array | None]:
@@ -177,9 +191,38 @@ class Points:
         No better one is looked for than of cost ``enough`` ($), nor for a small part of ``gap``, nor after
         ``ended``; whole binaries and loads in their leaves may take longer.
         """
+        improved = self._improved(leaves, prices, start, enough, gap, ended)
+        if improved is None:
+            return start, None
+        best, reach = improved
+        pressed = self.pressed
+        # Into the leaves with binaries whole, by steps no longer than that takes: a longer one would leave
+        # them again.
+        power = float(self.program.upper[self.flows[0]].sum(axis=0).max(initial=0.0))
+        fixed = self._nothing_fixed()
+        now = self._whole(best, prices, fixed)
+        if now is None:
+            return best.schedule, None
+        for _ in range(RESTORED):
+            best, outside = now, self._outside(now, leaves)
+            if outside <= OUTSIDE:
+                break
+            reach = min(reach, max(MOVE * outside / max(power, outside), SHORTEST))
+            proposal, _ = self._proposal(prices, best.schedule, best.loads, reach, leaves)
+            now = None if proposal is None else self._look(proposal, prices, fixed)
+            now = None if now is None else self._whole(now, prices, fixed)
+            if now is None:
+                break
+        self.pressed = pressed
+        return best.schedule, self._joined(best)
+
+    def _improved(
+        self, leaves: list[Leaf], prices: list[Array], start: Array, enough: float, gap: float, ended: float
+    ) -> tuple[Seen, float] | None:
+        """A good schedule near another one, and how far from it the last step was to go."""
         best = self._look(self.one_way(start), prices)
         if best is None:
-            return start, None
+            return None
         reach = REACH
         dear = OUTSIDE_COST * max(float(np.abs(price).max()) for price in prices)
         for _ in range(STEPS):
@@ -201,26 +244,8 @@ class Points:
                 reach *= 0.5
         # What leaves cost is told by the tangents alone; limits of reach would take part of it.
         self._proposal(prices, best.schedule, best.loads, np.inf, leaves)
-        self.answers, pressed = best.answers, self.pressed
-        # Into the leaves with binaries whole, by steps no longer than that takes: a longer one would leave
-        # them again.
-        power = float(self.program.upper[self.flows[0]].sum(axis=0).max(initial=0.0))
-        fixed = self._nothing_fixed()
-        now = self._whole(best, prices, fixed)
-        if now is None:
-            return best.schedule, None
-        for _ in range(RESTORED):
-            best, outside = now, self._outside(now, leaves)
-            if outside <= OUTSIDE:
-                break
-            reach = min(reach, max(MOVE * outside / max(power, outside), SHORTEST))
-            proposal, _ = self._proposal(prices, best.schedule, best.loads, reach, leaves)
-            now = None if proposal is None else self._look(proposal, prices, fixed)
-            now = None if now is None else self._whole(now, prices, fixed)
-            if now is None:
-                break
-        self.pressed = pressed
-        return best.schedule, self._joined(best)
+        self.answers = best.answers
+        return best, reach
 
     def _outside(self, seen: Seen, leaves: list[Leaf]) -> float:
         beyond = [

@@ -20,14 +20,15 @@ from model.bounds import safe_bound
 from model.by_hour import blocks_by_hour, stored_levels
 from model.hour_blocks import Cuts, cut_rows
 from model.outcome import Bounded, Outcome
-from model.price_hull import Hull, Leaf, chebyshev, hull, whole
+from model.price_hull import Hull, Leaf, hull, whole
 from model.problem import Problem
 from model.program import Array, Program
+from model.solvers.chebyshev import chebyshev
 from model.solvers.feeder_days import Days
 from model.solvers.follower import Follower
 from model.solvers.hour_points import Points
 from model.solvers.hour_program import Answer, Question, hours_of
-from model.solvers.linear import linear_solver, run
+from model.solvers.lazy_cuts import LazyCuts
 from model.solvers.price_regions import SHARE, Allowed, Fixed, Known, Search, State
 from model.solvers.relaxation import RelaxationResult
 from model.solvers.workers import Ask
@@ -55,7 +56,7 @@ PICKS = 6
 # when this part of what is left then has.
 HALFWAY = 0.5
 # Seconds for the mixed-integer program that picks one leaf an hour.
-PICKING_S = 10.0
+PICKING_S = 5.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +83,10 @@ class HourlySearch(Search):
     rounds = ROUNDS
     eager = True
     explored_from = EXPLORED
+    # Nothing is known of the leaves and prices that matter.
+    begins_anew = True
+    # Only what is found on the way is asked for.
+    needs_no_point = False
     ask: Ask
 
     def __init__(self, problem: Problem, program: Program, progress: Callable[[str], None]):
@@ -89,7 +94,8 @@ class HourlySearch(Search):
         self.follower = Follower(problem, program)
         self.point = self.follower.sound
         self.prepare(problem, program, progress)
-        self.tight: list[Question] = []
+        self.splits: list[tuple[int, Array]] = []
+        self.prices: list[Array] = []
         self.due = np.inf
         self.fine = FINE[0]
         nothing = np.zeros(stored_levels(program, problem.instance.hours).shape)
@@ -106,11 +112,13 @@ class HourlySearch(Search):
         self.blocks = blocks_by_hour(self.problem, self.program, reference, self.hours)
         self.relaxed = self.blocks.relaxation
         self.of_cut: list[int] = []
+        self.tight: list[Question] = []
         self.questions: list[Question] = []
         self.values: dict[tuple[int, int], list[tuple[float, float]]] = {}
         self.row_duals: list[Array] = []
         self.cone_duals: list[Array] = []
         self.sides = np.zeros(0)
+        self.lazy = LazyCuts()
         self.coefficients = csr_array((0, len(self.relaxed.c)))
         self._renew()
 
@@ -121,7 +129,8 @@ class HourlySearch(Search):
             duals = self.markets[t].solve(np.zeros(len(hour.box)))[2]
             prices.append(duals[self.markets[t].host_rows])
         x = self.points.idle(prices)
-        self.refer(self._worth())
+        if self.begins_anew:
+            self.refer(self._worth())
         found = None if x is None else self.point(x)
         return (
             None if found is None else Outcome("solved", x=found, message="Clarabel and HiGHS, hour by hour")
@@ -162,18 +171,14 @@ class HourlySearch(Search):
 
     def solve(self, first: Outcome, gap: float, ended: float) -> Outcome:
         """The root with better and better references, then the search."""
-        assert first.x is not None
-        self.gap, self.ended, self.first, self.nodes = gap, ended, first, 0
-        # By then there is a point, even if cuts do not hold it yet.
-        self.due = _halfway(ended)
-        self.best = State(first.x, self.program.objective(first.x))
+        self.start_at(first, gap, ended)
         if first.parts:
             self.refer(self._prices(first.parts[0].row_duals[self.blocks.dynamics_before]))
         self._begin()
         if self.trees.keys() != self.hours.keys():  # no time for all hours: what there was stands
             return replace(self.first, status="time_limit")
         outcome = self.first
-        first_rough = not first.parts and gap < CLOSER
+        first_rough = self.begins_anew and not first.parts and gap < CLOSER
         last = REFERENCES - 1 + first_rough
         for number in range(last + 1):
             rough = first_rough and number == 0
@@ -193,6 +198,14 @@ class HourlySearch(Search):
             elif enough or not rough:
                 return replace(self.run(gap, ended), cuts=self.cuts).or_proof_of(outcome)
         return replace(outcome, status="time_limit" if time.monotonic() >= ended else outcome.status)
+
+    def start_at(self, first: Outcome, gap: float, ended: float) -> None:
+        """Begin at a point."""
+        assert first.x is not None
+        self.gap, self.ended, self.first, self.nodes = gap, ended, first, 0
+        # By then there is a point, even if cuts do not hold it yet.
+        self.due = _halfway(ended)
+        self.best = State(first.x, self.program.objective(first.x))
 
     def _activate(self, x: Array) -> bool:
         """Every hour has its tree from the beginning."""
@@ -234,15 +247,17 @@ class HourlySearch(Search):
         )
         sides, coefficients = cut_rows(self.blocks, fresh)
         self.questions += told
+        self.tight += told
         self.sides = np.append(self.sides, sides)
         self.coefficients = vstack([self.coefficients, coefficients], format="csr")
         self._renew()
         return answers
 
     def _again(self, reference: Array) -> None:
-        """Put the questions of the cuts that held the last point in place anew."""
+        """Put the questions of the cuts that proved the last bound anew."""
+        tight = self.tight
         self.refer(reference)
-        self._put([replace(q, worth=reference[:, q.hour]) for q in self.tight])
+        self._put([replace(q, worth=reference[:, q.hour]) for q in tight])
 
     def _root(self, fine: tuple[float, ...] = FINE) -> Bounded | None:
         """Rounds until the master's point is what the hours answer; its bound, and a point of its leaves."""
@@ -256,17 +271,13 @@ class HourlySearch(Search):
     # Nodes.
 
     def _solve(self, node: Hull, time_limit_s: float) -> RelaxationResult:
-        p = node.program
-        highs = linear_solver(p.c, p.A, p.row_lower, p.row_upper, p.lower, p.upper)
-        found = run(highs, time_limit_s)
-        if found.status == "error":  # the simplex method lost its way; interior points may not
-            highs.clearSolver()
-            highs.setOptionValue("solver", "ipm")
-            found = run(highs, time_limit_s)
+        found = self.lazy.solve(node, time_limit_s)
         nothing = np.zeros(0)
+        if found.row_duals is not None:
+            self.tight = [self.questions[k] for k in self._proving(node, found.row_duals)]
         if found.x is None or found.row_duals is None:
             status = "error" if found.status == "solved" else found.status
-            return RelaxationResult(status, nothing, np.zeros(len(p.row_lower)), nothing, 0)
+            return RelaxationResult(status, nothing, np.zeros(len(node.program.row_lower)), nothing, 0)
         return RelaxationResult(found.status, found.x, found.row_duals, nothing, 0)
 
     def _bound(self, program: Program, result: RelaxationResult) -> tuple[float, tuple[Array, Array]]:
@@ -298,16 +309,8 @@ class HourlySearch(Search):
         ]
         whole = self.gap * max(abs(self.best.value), 1.0)
         enough, each = self.fine * whole, self.fine * whole / len(self.hours)
-        held_by = min(each, FINE[0] * whole / len(self.hours))
-        held, asked = [], []
-        for use in used:
-            numbers, short = self._short(node, use)
-            held += [self.questions[k] for k in numbers[short > -held_by]]
-            if use.share * self._most_short(node, use) > each:
-                asked.append(use)
-        first = len(self.questions)
+        asked = [use for use in used if use.share * self._most_short(node, use) > each]
         self._ask(asked, [self._paid(node, use) for use in asked])
-        self.tight = [*{id(question): question for question in held + self.questions[first:]}.values()]
         stuck = len(self.bounds) > STUCK and self.bounds[-1] - self.bounds[-1 - STUCK] < enough
         due = time.monotonic() >= self.due
         return (fresh or self._missed(node, asked) > enough) and not stuck and not due
@@ -326,15 +329,22 @@ class HourlySearch(Search):
 
     def _missed(self, node: Hull, uses: list[Use]) -> float:
         """By how much a point is dearer by cuts that came after it, in $."""
-        return sum(use.share * max(self._short(node, use)[1].max(initial=0.0), 0.0) for use in uses)
+        return sum(use.share * max(self._short(node, use).max(initial=0.0), 0.0) for use in uses)
 
-    def _short(self, node: Hull, use: Use) -> tuple[Array, Array]:
-        """The cuts of an hour, and by how much each of them misses what is used of a leaf, in $."""
+    def _proving(self, node: Hull, row_duals: Array) -> list[int]:
+        """The numbers of the cuts that have a part in a node's bound."""
+        found: list[int] = []
+        for t, rows in node.of_cuts.items():
+            numbers = np.flatnonzero((np.array(self.of_cut) == t) & np.isfinite(self.sides))
+            found += numbers[(row_duals[rows] != 0).any(axis=0)].tolist()
+        return found
+
+    def _short(self, node: Hull, use: Use) -> Array:
+        """By how much each cut of an hour misses what is used of a leaf, in $."""
         cuts = self.node_hours[use.hour].cuts
         assert cuts is not None
         on_seen = np.linalg.lstsq(node.directions[use.hour].T, cuts.on_loads.T, rcond=None)[0].T
-        numbers = np.flatnonzero((np.array(self.of_cut) == use.hour) & np.isfinite(self.sides))
-        return numbers, cuts.sides - cuts.on_joined @ [use.inflow, use.cost] - on_seen @ use.seen
+        return cuts.sides - cuts.on_joined @ [use.inflow, use.cost] - on_seen @ use.seen
 
     def _most_short(self, node: Hull, use: Use) -> float:
         """The most by which the cuts may miss what is used of a leaf, in $.
@@ -371,7 +381,7 @@ class HourlySearch(Search):
     ) -> Array | None:
         """The point of the best choice of one explored leaf an hour."""
         # By then there has to be a point; before, one of a reference that is replaced is not worth its time.
-        rough = self.fine > FINE[0] and time.monotonic() < self.due
+        rough = self.needs_no_point or (self.fine > FINE[0] and time.monotonic() < self.due)
         self.due = self.due if rough else np.inf
         enough = self.fine * self.gap * max(abs(self.best.value), 1.0)
         # A better choice and a better schedule must leave time for whole binaries: else there is no point.
@@ -392,7 +402,7 @@ class HourlySearch(Search):
             if self._missed(node, asked) <= enough or time.monotonic() >= picking:
                 break
             node = hull(self.relaxed, self.node_hours, chosen, known)
-        prices = [self._price(t, leaf) for t, leaf in enumerate(leaves)]
+        self.prices = prices = [self._price(t, leaf) for t, leaf in enumerate(leaves)]
         told = self.points.known
         unknown = [use for use in uses if not told(use.hour, use.leaf, prices[use.hour])]
         if None in self._ask(unknown, [prices[use.hour] for use in unknown]):
@@ -402,11 +412,21 @@ class HourlySearch(Search):
         bound = max(self.bounds)
         enough = bound + self._margin(bound, self.gap)
         improving = _halfway(ended)
-        if rough:
+        near = leaves, prices, self.schedule, enough, self.gap, improving
+        if self.needs_no_point and self.fine <= FINE[0]:
+            self.schedule = self.points.better(*near)
+        elif rough:
             self.schedule = self.points.look(leaves, prices, self.schedule)
+        if rough:
             return None
-        self.schedule, point = self.points.near(leaves, prices, self.schedule, enough, self.gap, improving)
+        self.schedule, point = self.points.near(*near)
         return self._keep(None if point is None else self.point(point))
+
+    def _split(self, t: int, leaf: Leaf, load: Array) -> bool:
+        split = super()._split(t, leaf, load)
+        if split:
+            self.splits.append((t, load))
+        return split
 
     def _price(self, t: int, leaf: Leaf) -> Array:
         """The prices at the hosts on a leaf; at its centre, where it is not explored."""
@@ -428,9 +448,14 @@ class HourlySearch(Search):
         for left_out in (shares[~explored], shares[:0]):
             upper = p.upper.copy()
             upper[left_out] = 0.0
-            highs = linear_solver(p.c, p.A, p.row_lower, p.row_upper, p.lower, upper, integer)
-            highs.setOptionValue("mip_rel_gap", FINE[-1] * self.gap)
-            found = run(highs, min(PICKING_S, max(ended - time.monotonic(), 0.1)))
+            limit = min(PICKING_S, max(ended - time.monotonic(), 0.1))
+            found = self.lazy.solve(
+                node,
+                limit,
+                upper,
+                integer,
+                lambda highs: highs.setOptionValue("mip_rel_gap", FINE[-1] * self.gap),
+            )
             if found.x is not None:
                 return self._largest(node, chosen, found.x), found.x
         return None

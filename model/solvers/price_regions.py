@@ -18,10 +18,11 @@ import numpy as np
 
 from model.bounds import safe_bound
 from model.outcome import Bounded, Outcome
-from model.price_hull import HourLoads, Hull, Leaf, Region, chebyshev, hour_loads, hull, split, whole
+from model.price_hull import HourLoads, Hull, Leaf, Region, hour_loads, hull, split, whole
 from model.problem import Problem
 from model.program import Array, Program
 from model.solvers.binaries import round_by_direction, settle
+from model.solvers.chebyshev import chebyshev
 from model.solvers.hour_market import HourMarket
 from model.solvers.relaxation import RelaxationResult, follow_ray, solve_relaxation
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, repeat
 from typing import Any
 
@@ -44,31 +45,30 @@ def choose(cluster: Cluster) -> None:
     _chosen = cluster
 
 
+# Takes programs to where they are solved, and says how questions are put to them. What is not answered at a
+# time of ``time.monotonic`` has no answer: with many ADNs one round of questions may take minutes. The first
+# round is answered whatever the time: it makes the first point.
+Connect = Callable[[list[Any], float], Ask]
+
+
 @contextmanager
 def asking(
     programs: list[Any], n_adns: int, progress: Callable[[str], None], ended: float = math.inf
 ) -> Iterator[Ask]:
     """A way to put questions to programs, answered in their order, for as long as the context lasts.
 
-    What is not answered at ``ended``, a time of ``time.monotonic``, has no answer: with many ADNs one round
-    of questions may take minutes. The first round is answered whatever the time: it makes the first point.
-
     Raises InputError where no scheduler answers at the address given.
     """
-    ends = chain([math.inf], repeat(ended))
+    with connected(n_adns, progress) as connect:
+        yield connect(programs, ended)
+
+
+@contextmanager
+def connected(n_adns: int, progress: Callable[[str], None]) -> Iterator[Connect]:
+    """The same for programs one group after another; ``n_adns``: of the instance that they belong to."""
     n_workers = _chosen.n_workers if _chosen.n_workers is not None else len(os.sched_getaffinity(0))
     if _chosen.scheduler is None and (n_workers < 2 or n_adns < FEW):
-
-        def ask(questions: list[Any]) -> list[Any]:
-            end = next(ends)
-            told: dict[int, Any] = {}
-            for group in _groups(programs, questions):
-                if time.monotonic() < end:
-                    own = [questions[k] for k in group]
-                    told |= zip(group, _answers(own, *(programs[q.program] for q in own)), strict=True)
-            return [told.get(k) for k in range(len(questions))]
-
-        yield ask
+        yield _here
         return
     from distributed import Client, LocalCluster
 
@@ -81,7 +81,7 @@ def asking(
                 "scheduler", _chosen.scheduler, "the address of a running dask scheduler"
             ) from error
         with client:
-            yield _on(client, programs, ends)
+            yield partial(_on, client)
         return
     progress(f"starting {n_workers} workers")
     with (
@@ -90,12 +90,28 @@ def asking(
         ) as cluster,
         Client(cluster) as client,
     ):
-        yield _on(client, programs, ends)
+        yield partial(_on, client)
 
 
-def _on(client: Any, programs: list[Any], ends: Iterator[float]) -> Ask:
+def _here(programs: list[Any], ended: float) -> Ask:
+    ends = chain([math.inf], repeat(ended))
+
+    def ask(questions: list[Any]) -> list[Any]:
+        end = next(ends)
+        told: dict[int, Any] = {}
+        for group in _groups(programs, questions):
+            if time.monotonic() < end:
+                own = [questions[k] for k in group]
+                told |= zip(group, _answers(own, *(programs[q.program] for q in own)), strict=True)
+        return [told.get(k) for k in range(len(questions))]
+
+    return ask
+
+
+def _on(client: Any, programs: list[Any], ended: float) -> Ask:
     from distributed import wait
 
+    ends = chain([math.inf], repeat(ended))
     # A task that returns its argument, not scattered data: dask can make it again where a worker is lost.
     held = [client.submit(_held, program, pure=False) for program in programs]
 

@@ -1,0 +1,143 @@
+"""The search begun where that of a coarser instance ended: what it takes over, and that it proves nothing."""
+
+import math
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from proofs import apart
+
+from generators import instance
+from model.bounds import safe_bound
+from model.certificate import certify
+from model.program import compile_model
+from model.schemes import build
+from model.solvers import decomposed, guided, workers
+from model.solvers.guided import Guided, Scout
+from model.solvers.lazy_cuts import LazyCuts
+
+GAP = 2e-3
+
+
+def silent(message):
+    pass
+
+
+@pytest.fixture
+def here(monkeypatch):
+    """All is solved in this process, and three ADNs are many."""
+    monkeypatch.setattr(workers, "_chosen", workers.Cluster(n_workers=0))
+    monkeypatch.setattr(guided, "MANY", 3)
+    monkeypatch.setattr(guided, "GROUPS", 1)
+
+
+def compiled(case):
+    problem = build(case)
+    return problem, compile_model(problem.m)
+
+
+@pytest.fixture(scope="module")
+def built():
+    # Three ADNs at two hosts.
+    case = instance(3, 1, hours=6)
+    host = case.feeders[0].host_bus
+    feeders = (case.feeders[0], case.feeders[1].model_copy(update={"host_bus": host}), case.feeders[2])
+    return compiled(case.model_copy(update={"feeders": feeders}))
+
+
+@pytest.fixture
+def found(built, here):
+    guide = guided.guide(built[0], GAP, math.inf, workers._here, silent)
+    assert guide is not None
+    return guide
+
+
+def test_what_groups_tell_is_taken_over_and_the_answer_is_certified(built, here, monkeypatch):
+    problem, program = built
+    begun, told = [], []
+    begin = Guided._begin
+
+    def spy(self):
+        begin(self)
+        put = [(q.hour, q.lam.tolist(), q.inflow) for q in self.questions]
+        assert put == [(q.hour, q.lam.tolist(), q.inflow) for q in self.guide.questions] and put
+        begun.append(self)
+
+    monkeypatch.setattr(Guided, "_begin", spy)
+    outcome = decomposed.solve(problem, program, GAP, 120.0, told.append)
+    certificate = certify(problem, program, outcome, GAP)
+    assert certificate.status == "certified" and certificate.bound_by == "safe"
+    (search,) = begun
+    assert search.splits and (search.reference != 0).any()
+    assert any(words.startswith("2 groups: ") for words in told)
+
+
+def test_every_battery_is_guided_within_its_limits(built, found):
+    problem, program = built
+    K = sum(len(feeder.bess) for feeder in problem.instance.feeders)
+    assert found.power.shape == (2, K, 6) and (found.power >= -1e-6).all() and (found.power <= 1 + 1e-6).all()
+    # Those of one group alike.
+    first, second = (len(problem.instance.feeders[d].bess) for d in (0, 1))
+    assert found.power[:, :first].mean(axis=1) == pytest.approx(
+        found.power[:, first : first + second].mean(axis=1)
+    )
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_guide_that_is_wrong_costs_time_and_no_proof(built, found, seed):
+    problem, program = built
+    rng = np.random.default_rng(seed)
+    wrong = replace(
+        found,
+        splits=[(int(rng.integers(6)), load * rng.uniform(-2, 2)) for _, load in found.splits],
+        questions=[
+            replace(q, hour=int(rng.integers(6)), lam=q.lam * rng.uniform(-1, 3), inflow=float(rng.normal()))
+            for q in found.questions
+        ],
+        prices=[price * rng.uniform(0, 3) for price in found.prices],
+        pressed=[rng.normal(size=price.shape) for price in found.pressed],
+        power=rng.uniform(0, 1, found.power.shape),
+    )
+    right = apart(problem, program)
+    bound = certify(problem, program, right.solve(right.idle(), GAP, math.inf), GAP)
+    search = Guided(problem, program, silent, wrong)
+    search.ask = workers._here(search.programs, math.inf)
+    outcome = search.solve(search.idle(), GAP, time.monotonic() + 120.0)
+    certificate = certify(problem, program, outcome, GAP)
+    assert certificate.status in ("certified", "gap_limit") and certificate.bound <= bound.objective
+    assert certificate.objective >= bound.bound
+
+
+def test_without_the_time_there_is_no_guide(built, here, monkeypatch):
+    problem, program = built
+    assert guided.guide(problem, GAP, time.monotonic(), workers._here, silent) is None
+    monkeypatch.setattr(Scout, "idle", lambda self: None)
+    assert guided.guide(problem, GAP, math.inf, workers._here, silent) is None
+    outcome = decomposed.solve(problem, program, GAP, 120.0, silent)
+    assert certify(problem, program, outcome, GAP).status == "certified"
+
+
+def test_a_master_with_the_cuts_it_needs_is_one_with_all_of_them(built, monkeypatch):
+    """Value, safe bound and what is missed, round by round, against the program with all rows."""
+    problem, program = built
+    search, rows, lazily = apart(problem, program), [], LazyCuts.solve
+
+    def both(self, node, time_limit_s, upper=None, integer=None, *tuned):
+        stated = sum(map(len, self.stated.values()))
+        found = lazily(self, node, time_limit_s, upper, integer, *tuned)
+        if integer is None:
+            p, whole = node.program, lazily(LazyCuts(), node, time_limit_s)
+            assert found.objective == pytest.approx(whole.objective, rel=1e-7)
+            assert (p.row_lower - p.A @ found.x).max() <= 1e-6
+            bounds = [safe_bound(p, f.row_duals, np.zeros(0)) for f in (found, whole)]
+            assert bounds[0] == pytest.approx(bounds[1], rel=1e-7)
+            rows.append((stated, sum(where.size for where in node.of_cuts.values())))
+        return found
+
+    monkeypatch.setattr(LazyCuts, "solve", both)
+    outcome = search.solve(search.idle(), GAP, math.inf)
+    assert certify(problem, program, outcome, GAP).status == "certified"
+    # From the second round of a reference on few are stated.
+    later = [(stated, every) for stated, every in rows if stated]
+    assert len(later) > 2 and all(stated < every for stated, every in later), rows
