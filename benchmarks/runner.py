@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 PHASES = ("generate", "build", "compile", "solve", "certify")
 PACKAGES = (  # whatever can change a number or a time
     "tso-dso-benchmark pyomo highspy clarabel gurobipy pyscipopt "
-    "numpy numba scipy pandas pydantic distributed"
+    "numpy numba llvmlite scipy pandas pydantic distributed"
 ).split()
 
 

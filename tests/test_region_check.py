@@ -13,7 +13,7 @@ from uneven import uneven
 from generators import instance
 from model.follower_check import FollowerRestated
 from model.outcome import Bounded
-from model.price_hull import Leaf, chebyshev, hour_loads, split, whole
+from model.price_hull import Leaf, hour_loads, split, whole
 from model.program import compile_model
 from model.region_check import (
     _cover,
@@ -26,6 +26,7 @@ from model.region_check import (
     region_error,
 )
 from model.schemes import build
+from model.solvers.chebyshev import chebyshev
 from model.solvers.hour_market import HourMarket
 from model.stamping import compile_problem
 

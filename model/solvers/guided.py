@@ -24,6 +24,8 @@ from model.stamping import compile_problem
 
 # From so many ADNs on; groups to which they are put together, and the most of the time that goes to these.
 MANY, GROUPS, PART = 40, 20, 0.4
+# The groups' questions are put in so many parts, as long as no point is due.
+PARTS = 4
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,11 @@ class Guided(HourlySearch):
         flows = self.guide.power * self.program.upper[self.points.flows]
         if self.points.recall(flows, self.guide.prices, self.guide.pressed):
             self.refer(self._worth())
-        self._put([replace(q, worth=self.reference[:, q.hour]) for q in self.guide.questions])
+        questions = [replace(q, worth=self.reference[:, q.hour]) for q in self.guide.questions]
+        # Some of every hour first: where time is short these have to do.
+        for part in range(PARTS):
+            if part == 0 or time.monotonic() < self.due:
+                self._put(questions[part::PARTS])
 
 
 def guide(

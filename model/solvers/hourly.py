@@ -46,7 +46,7 @@ CLOSER, ROUGH = 0.004, 0.01
 # Reference prices are rounded to this part of their mean size.
 ROUNDED = 1e-3
 # New references of the batteries' prices, and the change, relative to the price, that is worth one.
-REFERENCES, SAME = 3, 1e-3
+REFERENCES, SAME = 5, 1e-3
 ROUNDS = 40
 # Leaves with a smaller share wait for exploration: they are many, and hide little.
 EXPLORED = 0.1
@@ -380,13 +380,15 @@ class HourlySearch(Search):
         self, node: Hull, chosen: Allowed, known: Known, fixed: Fixed, x: Array, ended: float
     ) -> Array | None:
         """The point of the best choice of one explored leaf an hour."""
+        if self.needs_no_point and self.fine < FINE[0]:
+            return None
         # By then there has to be a point; before, one of a reference that is replaced is not worth its time.
         rough = self.needs_no_point or (self.fine > FINE[0] and time.monotonic() < self.due)
         self.due = self.due if rough else np.inf
         enough = self.fine * self.gap * max(abs(self.best.value), 1.0)
         # A better choice and a better schedule must leave time for whole binaries: else there is no point.
         picking = _halfway(ended)
-        for _ in range(PICKS):
+        for _ in range(PICKS if self.fine <= FINE[0] else 1):
             found = None if time.monotonic() >= ended else self._picked(node, chosen, ended)
             if found is None:
                 return None
@@ -413,7 +415,7 @@ class HourlySearch(Search):
         enough = bound + self._margin(bound, self.gap)
         improving = _halfway(ended)
         near = leaves, prices, self.schedule, enough, self.gap, improving
-        if self.needs_no_point and self.fine <= FINE[0]:
+        if self.needs_no_point and self.fine == FINE[0]:
             self.schedule = self.points.better(*near)
         elif rough:
             self.schedule = self.points.look(leaves, prices, self.schedule)
