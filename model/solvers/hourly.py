@@ -388,7 +388,7 @@ class HourlySearch(Search):
         enough = self.fine * self.gap * max(abs(self.best.value), 1.0)
         # A better choice and a better schedule must leave time for whole binaries: else there is no point.
         picking = _halfway(ended)
-        for _ in range(PICKS if self.fine <= FINE[0] else 1):
+        for _ in range(PICKS):
             found = None if time.monotonic() >= ended else self._picked(node, chosen, ended)
             if found is None:
                 return None
