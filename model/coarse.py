@@ -1,6 +1,6 @@
 """A coarser instance: the ADNs of one host in groups, and a feeder for each group.
 
-The feeder of a group of m is that of its first ADN with impedances divided by m and ratings multiplied by m,
+A group of m has the feeder of one of its ADNs with impedances divided by m and ratings multiplied by m,
 which is exactly what m ADNs alike are together: with the same voltages, all powers are m times as large. Its
 load and what the sun offers are the group's in every hour, its batteries' power and energy the group's in
 sum. So the grid sees nearly the same ADNs, and what a search finds out about the coarser instance, such as
@@ -56,7 +56,8 @@ def _arcs(case: Instance, group: Array) -> tuple[Arc, ...]:
 
 
 def _joined(members: Sequence[Feeder]) -> Feeder:
-    first, m = members[0], len(members)
+    # One that has what the others have.
+    first, m = max(members, key=lambda feeder: bool(feeder.pv) + bool(feeder.bess)), len(members)
     loads = _times(
         _sum(bus.pd_mw for feeder in members for bus in feeder.buses), _sum(bus.pd_mw for bus in first.buses)
     )

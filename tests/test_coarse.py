@@ -98,3 +98,12 @@ def test_adns_alike_are_one_of_their_size(m):
     coarse = coarsened(case, 2)
     assert coarse.instance.n_adns == 2 and coarse.group.tolist() == [0] * m + [1] * m
     assert cost(coarse.instance) == pytest.approx(cost(case), rel=1e-6)
+
+
+def test_a_group_has_the_devices_of_any_of_its_adns():
+    case = toy(2, 3).model_copy(update={"arcs": ()})
+    bare = case.feeders[0].model_copy(update={"pv": (), "bess": ()})
+    mixed = case.model_copy(update={"feeders": (bare, case.feeders[0], bare)})
+    before, after = totals(mixed), totals(coarsened(mixed, 1).instance)
+    (host,) = before
+    assert after[host] == pytest.approx(before[host], rel=1e-9)

@@ -14,11 +14,12 @@ import numpy as np
 
 from model.coarse import coarsened
 from model.outcome import Outcome
-from model.price_hull import whole
+from model.price_hull import Hull, Leaf, whole
 from model.problem import Problem
 from model.program import Array, Program
 from model.solvers.hour_program import Question
 from model.solvers.hourly import FINE, ROUGH, HourlySearch
+from model.solvers.price_regions import Allowed, Fixed, Known
 from model.solvers.workers import Connect
 from model.stamping import compile_problem
 
@@ -45,7 +46,10 @@ class Guide:
 class Scout(HourlySearch):
     """Finds a guide."""
 
-    needs_no_point = True
+    def __init__(self, problem: Problem, program: Program, progress: Callable[[str], None]):
+        super().__init__(problem, program, progress)
+        self.splits: list[tuple[int, Array]] = []
+        self.prices: list[Array] = []
 
     def guide(self, first: Outcome, gap: float, ended: float) -> Guide | None:
         """Bounds with two references, the second one priced by the ADNs' days; None without the time."""
@@ -64,6 +68,25 @@ class Scout(HourlySearch):
         most = self.program.upper[self.points.flows]
         power = self.schedule / np.maximum(most, 1e-9)
         return Guide(self.splits, self.tight, self.prices, self.points.pressed, power)
+
+    def _split(self, t: int, leaf: Leaf, load: Array) -> bool:
+        split = super()._split(t, leaf, load)
+        if split:
+            self.splits.append((t, load))
+        return split
+
+    def _candidate(
+        self, node: Hull, chosen: Allowed, known: Known, fixed: Fixed, x: Array, ended: float
+    ) -> Array | None:
+        """No point, but its leaves, prices and schedule; the last rounds have cuts alone to tell."""
+        found = None if self.fine < FINE[0] else self._chosen(node, chosen, known, ended)
+        if found is not None:
+            leaves, self.prices = found
+            if self.fine > FINE[0]:
+                self.schedule = self.points.look(leaves, self.prices, self.schedule)
+            else:
+                self.schedule = self.points.better(leaves, self.prices, self.schedule, *self._aims(ended))
+        return None
 
 
 class Guided(HourlySearch):

@@ -85,8 +85,6 @@ class HourlySearch(Search):
     explored_from = EXPLORED
     # Nothing is known of the leaves and prices that matter.
     begins_anew = True
-    # Only what is found on the way is asked for.
-    needs_no_point = False
     ask: Ask
 
     def __init__(self, problem: Problem, program: Program, progress: Callable[[str], None]):
@@ -94,8 +92,6 @@ class HourlySearch(Search):
         self.follower = Follower(problem, program)
         self.point = self.follower.sound
         self.prepare(problem, program, progress)
-        self.splits: list[tuple[int, Array]] = []
-        self.prices: list[Array] = []
         self.due = np.inf
         self.fine = FINE[0]
         nothing = np.zeros(stored_levels(program, problem.instance.hours).shape)
@@ -380,11 +376,22 @@ class HourlySearch(Search):
         self, node: Hull, chosen: Allowed, known: Known, fixed: Fixed, x: Array, ended: float
     ) -> Array | None:
         """The point of the best choice of one explored leaf an hour."""
-        if self.needs_no_point and self.fine < FINE[0]:
-            return None
         # By then there has to be a point; before, one of a reference that is replaced is not worth its time.
-        rough = self.needs_no_point or (self.fine > FINE[0] and time.monotonic() < self.due)
+        rough = self.fine > FINE[0] and time.monotonic() < self.due
         self.due = self.due if rough else np.inf
+        found = self._chosen(node, chosen, known, ended)
+        if found is None:
+            return None
+        if rough:
+            self.schedule = self.points.look(*found, self.schedule)
+            return None
+        self.schedule, point = self.points.near(*found, self.schedule, *self._aims(ended))
+        return self._keep(None if point is None else self.point(point))
+
+    def _chosen(
+        self, node: Hull, chosen: Allowed, known: Known, ended: float
+    ) -> tuple[list[Leaf], list[Array]] | None:
+        """The best choice of one leaf an hour, and its prices; the schedule is what the hours wish there."""
         enough = self.fine * self.gap * max(abs(self.best.value), 1.0)
         # A better choice and a better schedule must leave time for whole binaries: else there is no point.
         picking = _halfway(ended)
@@ -404,31 +411,19 @@ class HourlySearch(Search):
             if self._missed(node, asked) <= enough or time.monotonic() >= picking:
                 break
             node = hull(self.relaxed, self.node_hours, chosen, known)
-        self.prices = prices = [self._price(t, leaf) for t, leaf in enumerate(leaves)]
+        prices = [self._price(t, leaf) for t, leaf in enumerate(leaves)]
         told = self.points.known
         unknown = [use for use in uses if not told(use.hour, use.leaf, prices[use.hour])]
         if None in self._ask(unknown, [prices[use.hour] for use in unknown]):
             return None
         wished = self.points.wished(leaves, prices)
         self.schedule = self.schedule if wished is None else wished
-        bound = max(self.bounds)
-        enough = bound + self._margin(bound, self.gap)
-        improving = _halfway(ended)
-        near = leaves, prices, self.schedule, enough, self.gap, improving
-        if self.needs_no_point and self.fine == FINE[0]:
-            self.schedule = self.points.better(*near)
-        elif rough:
-            self.schedule = self.points.look(leaves, prices, self.schedule)
-        if rough:
-            return None
-        self.schedule, point = self.points.near(*near)
-        return self._keep(None if point is None else self.point(point))
+        return leaves, prices
 
-    def _split(self, t: int, leaf: Leaf, load: Array) -> bool:
-        split = super()._split(t, leaf, load)
-        if split:
-            self.splits.append((t, load))
-        return split
+    def _aims(self, ended: float) -> tuple[float, float, float]:
+        """At what cost a schedule is cheap enough, the gap, and when improving it ends."""
+        bound = max(self.bounds)
+        return bound + self._margin(bound, self.gap), self.gap, _halfway(ended)
 
     def _price(self, t: int, leaf: Leaf) -> Array:
         """The prices at the hosts on a leaf; at its centre, where it is not explored."""
