@@ -334,19 +334,6 @@ def test_loads_lie_in_the_leaves_that_are_asked_for():
                 assert (leaf.G @ load <= leaf.h + 1e-7).all()
 
 
-def test_a_limit_that_no_schedule_keeps_has_no_price():
-    """Its dual would be the penalty of missing it, and the days would price batteries by that."""
-    problem, program = compiled(TOYS["congested"])
-    search = apart(problem, program)
-    points, prices = search.points, native_prices(search)
-    seen = points._look(np.zeros(points.flows.shape), prices)
-    hosts = len(prices[0])
-    leaves = everywhere(search)
-    leaves[0] = Leaf(np.ones((1, hosts)), np.array([seen.loads[0].sum() - 1e3]), None)
-    points._proposal(prices, seen.schedule, seen.loads, np.inf, leaves)
-    assert all((pressed == 0.0).all() for pressed in points.pressed)
-
-
 def test_the_slopes_are_what_another_unit_costs():
     """One-sided differences of the hours' convex costs are no less than the tangents."""
     problem, program = compiled(TOYS["congested"])

@@ -346,11 +346,8 @@ class Points:
         if found.row_duals is not None:
             self.pressed = [np.zeros(len(price)) for price in prices]
             edges = [(t, g) for t, leaf in enumerate(leaves) for g in leaf.G]
-            of_edges = found.row_duals[len(found.row_duals) - m :], found.x[len(found.x) - m :]
-            for (t, g), dual, missed in zip(edges, *of_edges, strict=True):
-                # One that no schedule keeps has no price: its dual is what missing it was said to cost.
-                if missed <= OUTSIDE:
-                    self.pressed[t] -= dual * g
+            for (t, g), dual in zip(edges, found.row_duals[len(found.row_duals) - m :], strict=True):
+                self.pressed[t] -= dual * g
         proposal = self.one_way(found.x[: 2 * n].reshape(near.shape))
         return proposal, float(found.x[3 * n : 3 * n + T].sum())
 
