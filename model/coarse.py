@@ -56,7 +56,7 @@ def _arcs(case: Instance, group: Array) -> tuple[Arc, ...]:
 
 
 def _joined(members: Sequence[Feeder]) -> Feeder:
-    # One that has what the others have.
+    # The one with most kinds of devices: what it lacks the group lacks too.
     first, m = max(members, key=lambda feeder: bool(feeder.pv) + bool(feeder.bess)), len(members)
     loads = _times(
         _sum(bus.pd_mw for feeder in members for bus in feeder.buses), _sum(bus.pd_mw for bus in first.buses)
