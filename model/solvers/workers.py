@@ -5,6 +5,7 @@ worker is lost, dask gives its programs to another one and repeats what was not 
 on nothing but its question.
 """
 
+import logging
 import math
 import os
 import time
@@ -86,7 +87,13 @@ def connected(n_adns: int, progress: Callable[[str], None]) -> Iterator[Connect]
     progress(f"starting {n_workers} workers")
     with (
         LocalCluster(
-            n_workers=n_workers, threads_per_worker=1, processes=True, dashboard_address=":0", memory_limit=0
+            n_workers=n_workers,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address=":0",
+            memory_limit=0,
+            # What is cut off when the time is up is no news to the user.
+            silence_logs=logging.CRITICAL,
         ) as cluster,
         Client(cluster) as client,
     ):
