@@ -11,7 +11,7 @@ For one hour the disjunction "L lies in one leaf" is written by disaggregation (
 every leaf has its share ``z`` and its part of the load. All in per unit and $.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -68,6 +68,10 @@ class HourCuts:
     on_joined: Array
     on_loads: Array
     sides: Array
+
+    def kept(self, numbers: Array) -> "HourCuts":
+        """Some of the cuts."""
+        return HourCuts(self.joined, self.on_joined[numbers], self.on_loads[numbers], self.sides[numbers])
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,6 +171,8 @@ def _view(hour: HourLoads, leaves: list[Leaf], known: tuple[Region, ...]) -> _Vi
     """The directions that matter to the leaves and prices of an hour; the loads themselves where all do."""
     n = len(hour.box)
     extent = np.abs(hour.box).max(axis=1)
+    if hour.cuts is not None:  # few columns apart from the loads, which may be stated as they are
+        return _View(np.eye(n), hour.box, extent)
     prices = [leaf.region.lam for leaf in leaves if leaf.region is not None] + [
         region.lam for region in known
     ]
@@ -194,17 +200,18 @@ def _view(hour: HourLoads, leaves: list[Leaf], known: tuple[Region, ...]) -> _Vi
 class Hull:
     """A program with the disjunctions of some hours, and the columns of each leaf's share and of its load
     as seen from ``directions``: (leaf, direction). ``joined``: of hours with cuts, each leaf's part of the
-    cuts' columns: (leaf, column). ``of_cuts``: the rows of these hours' cuts: (leaf, cut).
-    ``leaves``: those of every hour.
+    cuts' columns: (leaf, column). ``own``: the rows of each of an hour's leaves, cuts last; ``whole``: the
+    row by which an hour's shares sum to one; ``common``: its other rows.
     """
 
     program: Program
     shares: dict[int, Array]
     loads: dict[int, Array]
     directions: dict[int, Array]
-    joined: dict[int, Array] = field(default_factory=dict)
-    of_cuts: dict[int, Array] = field(default_factory=dict)
-    leaves: dict[int, tuple[Leaf, ...]] = field(default_factory=dict)
+    joined: dict[int, Array]
+    own: dict[int, list[Array]]
+    common: dict[int, Array]
+    whole: dict[int, int]
 
     def with_fixed(self, values: dict[int, float]) -> "Hull":
         """The same with some columns at a value."""
@@ -225,9 +232,10 @@ def hull(
     """
     rows = _Rows(len(relaxed.c))
     c = relaxed.c.copy()
-    shares, loads, directions, joined, of_cuts = {}, {}, {}, {}, {}
+    shares, loads, directions, joined, own, common, whole_at = {}, {}, {}, {}, {}, {}, {}
+    before = len(relaxed.row_lower)
     for t, leaves in chosen.items():
-        hour = hours[t]
+        hour, first = hours[t], rows.n
         c -= hour.cost - hour.native
         most = hour.price_cap * float(np.abs(hour.box).max(axis=1).sum())
         payment = rows.columns([-most], [most], [1.0])[0]
@@ -241,10 +249,10 @@ def hull(
         low, high = np.minimum(view.box[:, 0], 0), np.maximum(view.box[:, 1], 0)
         parts = np.array([rows.columns(low, high) for _ in leaves])
         total_columns, total_values = [payment], [1.0]
+        of_leaf = []
         for leaf, share, part in zip(leaves, z, parts, strict=True):
-            for b, (least, greatest) in enumerate(view.box):
-                rows.add([part[b], share], [1.0, -greatest], -np.inf, 0.0)
-                rows.add([part[b], share], [1.0, -least], 0.0, np.inf)
+            begun = rows.n
+            rows.add_shares(part, share, *view.box.T)
             in_view, errors = view.of(leaf.G)
             limits = np.column_stack([in_view, -leaf.h - errors])
             rows.add_all(np.append(part, share), limits, -np.inf, 0.0)
@@ -252,23 +260,29 @@ def hull(
                 in_view, error = view.of(leaf.region.lam)
                 total_columns += [*part, share]
                 total_values += [*-in_view, float(error)]
-                continue
-            paid = rows.columns([-most], [most])[0]
-            total_columns.append(paid)
-            total_values.append(-1.0)
-            rows.add_all(np.concatenate([[paid], part, [share]]), planes, 0.0, np.inf)
+            else:
+                paid = rows.columns([-most], [most])[0]
+                total_columns.append(paid)
+                total_values.append(-1.0)
+                rows.add_all(np.concatenate([[paid], part, [share]]), planes, 0.0, np.inf)
+            of_leaf.append(np.arange(begun, rows.n))
         if hour.cuts is not None:
-            joined[t], of_cuts[t] = _state_cuts(rows, relaxed, hour.cuts, view, z, parts)
-            of_cuts[t] += len(relaxed.row_lower)
+            joined[t], of_cuts = _state_cuts(rows, relaxed, hour.cuts, view, z, parts)
+            of_leaf = [np.append(mine, cuts) for mine, cuts in zip(of_leaf, of_cuts, strict=True)]
         rows.add(total_columns, total_values, 0.0, np.inf)
+        whole_at[t] = before + rows.n
         rows.add(z, np.ones(len(z)), 1.0, 1.0)
         for b, direction in enumerate(view.directions):
             at = np.flatnonzero(direction)
-            own = np.concatenate([hour.boundary[i] for i in at])
+            columns = np.concatenate([hour.boundary[i] for i in at])
             weight = np.concatenate([np.full(len(hour.boundary[i]), direction[i]) for i in at])
-            rows.add([*parts[:, b], *own], [*np.ones(len(leaves)), *-weight], 0.0, 0.0)
+            rows.add([*parts[:, b], *columns], [*np.ones(len(leaves)), *-weight], 0.0, 0.0)
         shares[t], loads[t], directions[t] = z, parts, view.directions
-    return Hull(rows.attached_to(replace(relaxed, c=c)), shares, loads, directions, joined, of_cuts, chosen)
+        own[t] = [before + mine for mine in of_leaf]
+        others = np.setdiff1d(np.arange(first, rows.n), np.concatenate(of_leaf))
+        common[t] = before + others[others != whole_at[t] - before]
+    program = rows.attached_to(replace(relaxed, c=c))
+    return Hull(program, shares, loads, directions, joined, own, common, whole_at)
 
 
 def _state_cuts(
@@ -278,28 +292,41 @@ def _state_cuts(
     view: _View,
     shares: Array,
     parts: Array,
-) -> tuple[Array, Array]:
-    """Columns and rows of an hour's cuts for every leaf; the leaves' parts of the joined columns, and where
-    the cuts are among the rows added: (leaf, cut).
+) -> tuple[Array, list[Array]]:
+    """Columns and rows of an hour's cuts for every leaf; the leaves' parts of the joined columns, and each
+    leaf's rows among those added, cuts last.
     """
     low, high = program.lower[cuts.joined], program.upper[cuts.joined]
+    stated = _stated(cuts, view)
+    found, where = [], []
+    for share, part in zip(shares, parts, strict=True):
+        begun = rows.n
+        own = rows.columns(np.minimum(low, 0.0), np.maximum(high, 0.0))
+        rows.add_shares(own, share, low, high)
+        rows.add_all(np.concatenate([own, part, [share]]), stated, 0.0, np.inf)
+        where.append(np.arange(begun, rows.n))
+        found.append(own)
+    for column, own in zip(cuts.joined, np.array(found).T, strict=True):
+        rows.add([column, *own], [-1.0, *np.ones(len(own))], 0.0, 0.0)
+    return np.array(found), where
+
+
+def _stated(cuts: HourCuts, view: _View) -> Array:
+    """Rows over a leaf's part of the joined columns, its part of the loads and its share, at least zero."""
     on_loads, errors = view.of(cuts.on_loads)
     sides = cuts.sides - errors
     # Penalties of an hour are steep: rows of that size have HiGHS lose its way. Powers of two, so exact.
     size = np.abs(np.column_stack([cuts.on_joined, on_loads, sides])).max(axis=1, initial=1.0)
     scale = 2.0 ** -np.ceil(np.log2(size))
-    stated = np.column_stack([cuts.on_joined, on_loads, -sides]) * scale[:, None]
-    found, where = [], []
-    for share, part in zip(shares, parts, strict=True):
-        own = rows.columns(np.minimum(low, 0.0), np.maximum(high, 0.0))
-        for column, least, most in zip(own, low, high, strict=True):
-            rows.add([column, share], [1.0, -most], -np.inf, 0.0)
-            rows.add([column, share], [1.0, -least], 0.0, np.inf)
-        where.append(rows.add_all(np.concatenate([own, part, [share]]), stated, 0.0, np.inf))
-        found.append(own)
-    for column, own in zip(cuts.joined, np.array(found).T, strict=True):
-        rows.add([column, *own], [-1.0, *np.ones(len(own))], 0.0, 0.0)
-    return np.array(found), np.array(where)
+    return np.column_stack([cuts.on_joined, on_loads, -sides]) * scale[:, None]
+
+
+def stated_cuts(hour: HourLoads, first: int) -> Array:
+    """An hour's cuts from number ``first`` on as :func:`hull` states them for a leaf: rows over its part of
+    the joined columns, of the loads, and its share, each at least zero.
+    """
+    assert hour.cuts is not None
+    return _stated(hour.cuts.kept(np.arange(first, len(hour.cuts.sides))), _view(hour, [], ()))
 
 
 class _Rows:
@@ -334,15 +361,28 @@ class _Rows:
         self.row_lower.append(lower)
         self.row_upper.append(upper)
 
-    def add_all(self, columns: Array, values: Array, lower: float, upper: float) -> Array:
-        """Rows over the same columns, (rows, columns); their numbers among the rows added."""
-        numbers = len(self.row_lower) + np.arange(len(values))
-        self.entries[0].extend(np.repeat(numbers, len(columns)))
-        self.entries[1].extend(np.tile(columns, len(values)))
+    @property
+    def n(self) -> int:
+        """How many rows there are so far."""
+        return len(self.row_lower)
+
+    def add_all(self, columns: Array, values: Array, lower: float, upper: float) -> None:
+        """Rows over the same columns: ``values`` (rows, columns)."""
+        self._add_each(np.tile(columns, (len(values), 1)), values, lower, upper)
+
+    def add_shares(self, parts: Array, share: int, low: Array, high: Array) -> None:
+        """Each part between its limits times the share."""
+        pairs = np.column_stack([parts, np.full(len(parts), share)])
+        self._add_each(pairs, np.column_stack([np.ones(len(parts)), -high]), -np.inf, 0.0)
+        self._add_each(pairs, np.column_stack([np.ones(len(parts)), -low]), 0.0, np.inf)
+
+    def _add_each(self, columns: Array, values: Array, lower: float, upper: float) -> None:
+        numbers = self.n + np.arange(len(values))
+        self.entries[0].extend(np.repeat(numbers, columns.shape[-1]))
+        self.entries[1].extend(columns.ravel())
         self.entries[2].extend(values.ravel())
         self.row_lower.extend([lower] * len(values))
         self.row_upper.extend([upper] * len(values))
-        return numbers
 
     def attached_to(self, program: Program) -> Program:
         extra = self.next - self.first

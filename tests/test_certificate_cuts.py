@@ -268,7 +268,7 @@ def test_the_first_cuts_are_those_of_a_part(apart):
         outcome.x,
         parts=(root,),
         trees={t: tuple(leaves) for t, leaves in search.trees.items()},
-        cuts=search.cuts,
+        cuts=search.answered.cuts,
     )
     bound = certify(problem, program, early, 1e-4).bound
     assert bound == pytest.approx(root.bound, rel=1e-6)

@@ -9,13 +9,11 @@ import pytest
 from proofs import apart
 
 from generators import instance
-from model.bounds import safe_bound
 from model.certificate import certify
 from model.program import compile_model
 from model.schemes import build
 from model.solvers import decomposed, guided, workers
 from model.solvers.guided import Guided, Scout
-from model.solvers.lazy_cuts import LazyCuts
 
 GAP = 2e-3
 
@@ -62,7 +60,7 @@ def test_what_groups_tell_is_taken_over_and_the_answer_is_certified(built, here,
         begin(self)
         put, given = (
             sorted(str((q.hour, q.lam.tolist(), q.inflow)) for q in own)
-            for own in (self.questions, self.guide.questions)
+            for own in (self.answered.questions, self.guide.questions)
         )
         assert put == given and put
         # Every hour's leaves are split as those of the groups were, but where nothing is left to split.
@@ -123,28 +121,3 @@ def test_without_the_time_there_is_no_guide(built, here, monkeypatch):
     assert guided.guide(problem, GAP, math.inf, workers._here, silent) is None
     outcome = decomposed.solve(problem, program, GAP, 120.0, silent)
     assert certify(problem, program, outcome, GAP).status == "certified"
-
-
-def test_a_master_with_the_cuts_it_needs_is_one_with_all_of_them(built, monkeypatch):
-    """Value, safe bound and what is missed, round by round, against the program with all rows."""
-    problem, program = built
-    search, rows, lazily = apart(problem, program), [], LazyCuts.solve
-
-    def both(self, node, time_limit_s, upper=None, integer=None, *tuned):
-        stated = sum(map(len, self.stated.values()))
-        found = lazily(self, node, time_limit_s, upper, integer, *tuned)
-        if integer is None:
-            p, whole = node.program, lazily(LazyCuts(), node, time_limit_s)
-            assert found.objective == pytest.approx(whole.objective, rel=1e-7)
-            assert (p.row_lower - p.A @ found.x).max() <= 1e-6
-            bounds = [safe_bound(p, f.row_duals, np.zeros(0)) for f in (found, whole)]
-            assert bounds[0] == pytest.approx(bounds[1], rel=1e-7)
-            rows.append((stated, sum(where.size for where in node.of_cuts.values())))
-        return found
-
-    monkeypatch.setattr(LazyCuts, "solve", both)
-    outcome = search.solve(search.idle(), GAP, math.inf)
-    assert certify(problem, program, outcome, GAP).status == "certified"
-    # From the second round of a reference on few are stated.
-    later = [(stated, every) for stated, every in rows if stated]
-    assert len(later) > 2 and all(stated < every for stated, every in later), rows

@@ -124,7 +124,7 @@ def test_the_shared_columns_of_a_point_meet_the_shared_program(search, points):
         assert shared.objective(s) == pytest.approx(blocks.program.objective(x), rel=1e-9, abs=1e-7)
         assert shared.box_misses(s).max() < 1e-6 and shared.row_misses(s).max(initial=0.0) < 1e-6
         # A cut has the cost of a megawatt-hour as a coefficient, and the point its solver's tolerance.
-        assert (search.sides - search.coefficients @ s).max() < 1e-3
+        assert (search.answered.sides - search.answered.coefficients @ s).max() < 1e-3
 
 
 # Cuts.
@@ -134,7 +134,7 @@ def test_the_shared_columns_of_a_point_meet_the_shared_program(search, points):
 def test_no_dual_vector_makes_a_cut_that_a_feasible_point_violates(search, points, seed):
     """Right, disturbed, or drawn at random."""
     blocks, rng = search.blocks, np.random.default_rng(seed)
-    known = search.cuts
+    known = search.answered.cuts
     size = rng.choice([0.0, 1e-3, 1.0, 100.0])
     drawn = rng.random() < 0.5
     cuts = replace(
@@ -155,7 +155,7 @@ def test_no_dual_vector_makes_a_cut_that_a_feasible_point_violates(search, point
 
 
 def test_vectors_that_do_not_fit_or_overflow(search):
-    cuts, blocks = search.cuts, search.blocks
+    cuts, blocks = search.answered.cuts, search.blocks
     with pytest.raises(ValueError, match="do not fit"):
         cut_rows(blocks, replace(cuts, row_duals=[y[:-1] for y in cuts.row_duals]))
     with pytest.raises(ValueError, match="do not fit"):

@@ -28,6 +28,7 @@ from model.price_hull import Leaf, Region, hull
 from model.program import compile_model
 from model.schemes import build
 from model.solvers import alike, auto, hour_points, hourly, price_regions, solve
+from model.solvers.answered import Answered
 from model.solvers.auto import welfare
 from model.solvers.hour_program import Hour, Question, hours_of
 from model.solvers.hourly import HourlySearch
@@ -330,7 +331,7 @@ def test_leaves_that_see_the_loads_from_few_directions_cut_nothing_off(lam, nois
     region = None if lam is None else Region(np.full(2, lam), 0.0, nothing, nothing, (nothing, nothing))
     leaf = Leaf(np.zeros((0, 2)), nothing, region)
     made = hull(blocks.relaxation, loads, dict.fromkeys(hours, (leaf, leaf)), dict.fromkeys(hours, ()))
-    assert all(len(seen) == (lam is not None) for seen in made.directions.values())
+    assert all(np.array_equal(seen, np.eye(2)) for seen in made.directions.values())
     p = made.program
     for x in points:
         y, own = carried_over(problem, program, blocks, known.reference, x)
@@ -473,18 +474,18 @@ def test_questions_not_put_would_hardly_have_been_missed(monkeypatch):
     """Put all the same: what joins two answers is no less than the hour's cost between them."""
     problem, program = compiled(instance(2, 0, hours=12))
     search, told = apart(problem, program), []
-    most_short = search._most_short
+    most_short = Answered.most_short
 
-    def asked_too(node, use):
-        most = most_short(node, use)
+    def asked_too(answered, use):
+        most = most_short(answered, use)
         if math.isfinite(most):
-            answer = search.ask([search._question(use, search._paid(node, use))])[0]
-            price = np.linalg.lstsq(node.directions[use.hour].T, use.leaf.region.lam, rcond=None)[0]
-            assert answer.value - use.cost - price @ use.seen <= most + 1e-5 * abs(answer.value)
+            answer = search.ask([search._question(use, search._paid(use))])[0]
+            paid = use.leaf.region.lam @ use.load
+            assert answer.value - use.cost - paid <= most + 1e-5 * abs(answer.value)
             told.append(most)
         return most
 
-    monkeypatch.setattr(search, "_most_short", asked_too)
+    monkeypatch.setattr(Answered, "most_short", asked_too)
     outcome = search.solve(search.idle(), 1e-3, math.inf)
     each = search.fine * 1e-3 * search.best.value / 12
     assert min(told) < each < max(told)
@@ -497,13 +498,13 @@ def test_the_cuts_that_held_the_last_point_are_enough_to_hold_it():
     search.solve(search.idle(), 1e-3, math.inf)
     reference, n_cuts, bound = search.reference, search.n_cuts, search.bounds[-1]
     search._again(reference)
-    assert len(search.tight) == search.n_cuts == len(search.questions) < n_cuts
-    part, _ = search._process(replace(search.first.parts[0], bound=-math.inf), {}, {}, 1e-3, -math.inf)
+    assert len(search.tight) == search.n_cuts == len(search.answered.questions) < n_cuts
+    part = search._proof(replace(search.first.parts[0], bound=-math.inf), {}, search.of_rows)
     assert part.bound >= bound - search.fine * 1e-3 * search.best.value
     # Of another reference they hold it nearly as well.
     search._again(reference + 1e-2)
-    assert all((q.worth == reference[:, q.hour] + 1e-2).all() for q in search.questions)
-    part, _ = search._process(replace(search.first.parts[0], bound=-math.inf), {}, {}, 1e-3, -math.inf)
+    assert all((q.worth == reference[:, q.hour] + 1e-2).all() for q in search.answered.questions)
+    part = search._proof(replace(search.first.parts[0], bound=-math.inf), {}, search.of_rows)
     assert part.bound >= bound - 1e-2 * search.best.value
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from model.coarse import coarsened
 from model.outcome import Outcome
@@ -18,7 +19,7 @@ from model.price_hull import Hull, Leaf, whole
 from model.problem import Problem
 from model.program import Array, Program
 from model.solvers.hour_program import Question
-from model.solvers.hourly import FINE, ROUGH, HourlySearch
+from model.solvers.hourly import HourlySearch
 from model.solvers.price_regions import Allowed, Fixed, Known
 from model.solvers.workers import Connect
 from model.stamping import compile_problem
@@ -34,6 +35,7 @@ class Guide:
     """What a search found out: loads from which hours' leaves were split, in order, and the questions whose
     cuts proved its bound. Of the leaves it picked, the hours' prices and what more load costs besides
     (``Points.pressed``). ``power``: every battery's charge and discharge as parts of their limits, (2, K, T).
+    ``of_rows``: what the batteries' inflow costs in every hour, (T,).
     """
 
     splits: list[tuple[int, Array]]
@@ -41,6 +43,7 @@ class Guide:
     prices: list[Array]
     pressed: list[Array]
     power: Array
+    of_rows: Array
 
 
 class Scout(HourlySearch):
@@ -49,25 +52,20 @@ class Scout(HourlySearch):
     def __init__(self, problem: Problem, program: Program, progress: Callable[[str], None]):
         super().__init__(problem, program, progress)
         self.splits: list[tuple[int, Array]] = []
-        self.prices: list[Array] = []
 
     def guide(self, first: Outcome, gap: float, ended: float) -> Guide | None:
-        """Bounds with two references, the second one priced by the ADNs' days; None without the time."""
+        """Leaves and prices of a bound by the ADNs' days with batteries at rest; None without the time."""
         self.start_at(first, gap, ended)
         self.due = np.inf
         self._begin()
-        for number, fine in enumerate(((max(ROUGH / gap, 1.0),), FINE)):
-            if number:
-                self._again(self._worth())
-            root = self._root(fine)
-            if root is None or (not number and time.monotonic() >= ended):
-                return None
-            self.progress(f"reference {number}: bound {root.bound:.2f}")
-        if not self.prices:  # no leaves were picked
+        root = self._root()
+        if root is None:
             return None
-        most = self.program.upper[self.points.flows]
-        power = self.schedule / np.maximum(most, 1e-9)
-        return Guide(self.splits, self.tight, self.prices, self.points.pressed, power)
+        self.progress(f"bound {root.bound:.2f}")
+        if self.schedule is None:  # no leaves were picked
+            return None
+        power = self.schedule / np.maximum(self.program.upper[self.points.flows], 1e-9)
+        return Guide(self.splits, self.tight, self.prices, self.points.pressed, power, self.of_rows)
 
     def _split(self, t: int, leaf: Leaf, load: Array) -> bool:
         split = super()._split(t, leaf, load)
@@ -78,14 +76,10 @@ class Scout(HourlySearch):
     def _candidate(
         self, node: Hull, chosen: Allowed, known: Known, fixed: Fixed, x: Array, ended: float
     ) -> Array | None:
-        """No point, but its leaves, prices and schedule; the last rounds have cuts alone to tell."""
-        found = None if self.fine < FINE[0] else self._chosen(node, chosen, known, ended)
+        """No point, but its leaves, prices and schedule."""
+        found = self._chosen(node, chosen, known, ended)
         if found is not None:
-            leaves, self.prices = found
-            if self.fine > FINE[0]:
-                self.schedule = self.points.look(leaves, self.prices, self.schedule)
-            else:
-                self.schedule = self.points.better(leaves, self.prices, self.schedule, *self._aims(ended))
+            self.schedule = self.points.better(*found, *self._aims(ended))
         return None
 
 
@@ -98,6 +92,13 @@ class Guided(HourlySearch):
         super().__init__(problem, program, progress)
         self.guide = guide
 
+    def idle(self) -> Outcome | None:
+        """A beginning without a bound at the guide's schedule; with batteries at rest where that is none."""
+        self.schedule = self.guide.power * self.program.upper[self.points.flows]
+        self.prices = self.guide.prices
+        begun = self._begun(self.schedule, self.guide.prices, self.guide.pressed)
+        return super().idle() if begun is None else begun
+
     def _begin(self) -> None:
         self.trees = {t: [whole(hour)] for t, hour in self.hours.items()}
         for t, load in self.guide.splits:
@@ -106,9 +107,8 @@ class Guided(HourlySearch):
             ]
             if found:
                 self._split(t, found[0], load)
-        flows = self.guide.power * self.program.upper[self.points.flows]
-        if self.points.recall(flows, self.guide.prices, self.guide.pressed):
-            self.refer(self._worth())
+        self.of_rows = self.guide.of_rows
+        self.refer(self._worth())
         questions = [replace(q, worth=self.reference[:, q.hour]) for q in self.guide.questions]
         # Some of every hour first: where time is short these have to do.
         for part in range(PARTS):
@@ -136,8 +136,9 @@ def guide(
     # The mean of a group's batteries is what each of its ADNs' batteries do.
     groups = range(coarse.instance.n_adns)
     of_battery = np.repeat(groups, [len(feeder.bess) for feeder in coarse.instance.feeders])
-    means = [
-        found.power[:, of_battery == g].sum(axis=1) / max(int((of_battery == g).sum()), 1) for g in groups
-    ]
+    counts = np.maximum(np.bincount(of_battery, minlength=len(groups)), 1)
+    mean = csr_array((1 / counts[of_battery], (of_battery, np.arange(len(of_battery)))))
+    mean.resize(len(groups), len(of_battery))
     of_all = np.repeat(coarse.group, [len(feeder.bess) for feeder in case.feeders])
-    return replace(found, power=np.stack(means, axis=1)[:, of_all])
+    power = np.stack([mean @ way for way in found.power])
+    return replace(found, power=power[:, of_all])

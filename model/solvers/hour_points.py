@@ -6,7 +6,7 @@ the tangents so far (Kelley 1960) near the best one seen, with every load kept i
 """
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.sparse import block_array, csr_array, eye_array
@@ -32,12 +32,9 @@ OUTSIDE, EDGE, AGAIN = 2e-8, 1e-8, 2e-6
 OUTSIDE_COST, RESTORED, MOVE = 3.0, 8, 4.0
 # A step below this, relative to the batteries' power, is lost in HiGHS's tolerance.
 SHORTEST = 1e-5
-# A step is worth trying while it promises this part of the gap asked for.
-PROMISE = 0.3
-
-
-# Of every hour its columns that are held besides the schedule, and at what.
-Fixed = list[dict[int, float]]
+# A step is worth trying while it promises this part of the gap asked for: before binaries are whole, and
+# then.
+PROMISE, PROMISE_WHOLE = 0.3, 0.1
 
 
 @dataclass(frozen=True)
@@ -65,6 +62,14 @@ class Tangent:
     slopes: Array
     value: float
     load: Array
+
+
+@dataclass
+class Held:
+    """Of an hour: columns held besides the schedule, and at what; tangents that hold with these or more."""
+
+    columns: dict[int, float] = field(default_factory=dict)
+    tangents: list[Tangent] = field(default_factory=list)
 
 
 class Points:
@@ -114,13 +119,15 @@ class Points:
             ]
         )
 
-    def idle(self, prices: list[Array]) -> Array | None:
-        """What the hours do with batteries at rest, as a point without the follower."""
-        seen = self._look(np.zeros(self.flows.shape), prices)
+    def begin(self, schedule: Array, prices: list[Array], pressed: list[Array]) -> Array | None:
+        """What the hours do with a schedule, wherever their loads lie, as a point without the follower;
+        ``pressed``: what keeping to the leaves costs there.
+        """
+        seen = self._look(self.one_way(schedule), prices)
         if seen is None:
             return None
-        self.answers, self.pressed = seen.answers, [np.zeros(len(price)) for price in prices]
-        found = self._whole(seen, prices, self._nothing_fixed())
+        self.answers, self.pressed = seen.answers, pressed
+        found = self._whole(seen, prices, self._nothing_held())
         return None if found is None else self._joined(found)
 
     def one_way(self, schedule: Array) -> Array:
@@ -149,6 +156,10 @@ class Points:
 
     def learn(self, question: Question, answer: Answer) -> None:
         """Keep the tangent that an answer is, whatever its schedule."""
+        own = self.tangents[question.hour]
+        own.setdefault(_key(question.lam, question.G, question.h), []).append(self._tangent(question, answer))
+
+    def _tangent(self, question: Question, answer: Answer) -> Tangent:
         t = question.hour
         schedule = answer.x[self.number[self.flows[:, :, t]]]
         at = self.at[:, :, t]
@@ -157,8 +168,14 @@ class Points:
         y[self.told[t]] = 0.0
         slopes = self.blocks.program.c[at] - (A.T @ y).reshape(schedule.shape)
         value = float(self.own_cost[t] @ answer.x + question.lam @ answer.load)
-        tangent = Tangent(schedule, slopes, value, answer.load)
-        self.tangents[t].setdefault(_key(question.lam, question.G, question.h), []).append(tangent)
+        return Tangent(schedule, slopes, value, answer.load)
+
+    def stored(self, t: int, x: Array, paid: float) -> tuple[Array, float]:
+        """Of an hour's columns: what every battery takes in net, (K,), and what the hour costs with what it
+        pays for its load, in $.
+        """
+        schedule = x[self.number[self.flows[:, :, t]]]
+        return (self.stores[:, :, t] * schedule).sum(axis=0), float(self.own_cost[t] @ x) + paid
 
     def look(self, leaves: list[Leaf], prices: list[Array], start: Array) -> Array:
         """The nearest schedule that can be, and what the hours answer to it, for :class:`Days`."""
@@ -169,19 +186,18 @@ class Points:
         self.answers = seen.answers
         return seen.schedule
 
-    def recall(self, schedule: Array, prices: list[Array], pressed: list[Array]) -> bool:
-        """Have the hours answer to a schedule found elsewhere, for :class:`Days`; false where one can't."""
-        seen = self._look(self.one_way(schedule), prices)
-        if seen is not None:
-            self.answers, self.pressed = seen.answers, pressed
-        return seen is not None
-
     def better(
         self, leaves: list[Leaf], prices: list[Array], start: Array, enough: float, gap: float, ended: float
     ) -> Array:
         """A good schedule near another one, as in :meth:`near`, without a point, for :class:`Days`."""
-        improved = self._improved(leaves, prices, start, enough, gap, ended)
-        return start if improved is None else improved[0].schedule
+        best = self._look(self.one_way(start), prices)
+        if best is None:
+            return start
+        best, _ = self._improved(leaves, prices, best, REACH, self._nothing_held(), enough, gap, ended)
+        # What leaves cost is told by the tangents alone; limits of reach would take part of it.
+        self._proposal(prices, best.schedule, best.loads, np.inf, leaves)
+        self.answers = best.answers
+        return best.schedule
 
     def near(
         self, leaves: list[Leaf], prices: list[Array], start: Array, enough: float, gap: float, ended: float
@@ -191,60 +207,66 @@ class Points:
         No better one is looked for than of cost ``enough`` ($), nor for a small part of ``gap``, nor after
         ``ended``; whole binaries and loads in their leaves may take longer.
         """
-        improved = self._improved(leaves, prices, start, enough, gap, ended)
-        if improved is None:
+        best = self._look(self.one_way(start), prices)
+        if best is None:
             return start, None
-        best, reach = improved
-        pressed = self.pressed
-        # Into the leaves with binaries whole, by steps no longer than that takes: a longer one would leave
-        # them again.
-        power = float(self.program.upper[self.flows[0]].sum(axis=0).max(initial=0.0))
-        fixed = self._nothing_fixed()
-        now = self._whole(best, prices, fixed)
+        held = self._nothing_held()
+        best, reach = self._improved(leaves, prices, best, REACH, held, enough, gap, ended)
+        now = self._whole(best, prices, held)
         if now is None:
             return best.schedule, None
+        if any(own.columns for own in held):
+            # Whole binaries cost something, and less with a schedule of their own.
+            better, reach = self._improved(leaves, prices, now, reach, held, enough, gap, ended)
+            again = self._whole(better, prices, held)
+            now = now if again is None else again
+        # Into the leaves, by steps no longer than that takes: a longer one would leave them again.
+        power = float(self.program.upper[self.flows[0]].sum(axis=0).max(initial=0.0))
+        best = now
         for _ in range(RESTORED):
             best, outside = now, self._outside(now, leaves)
             if outside <= OUTSIDE:
                 break
             reach = min(reach, max(MOVE * outside / max(power, outside), SHORTEST))
-            proposal, _ = self._proposal(prices, best.schedule, best.loads, reach, leaves)
-            now = None if proposal is None else self._look(proposal, prices, fixed)
-            now = None if now is None else self._whole(now, prices, fixed)
+            proposal, _ = self._proposal(prices, best.schedule, best.loads, reach, leaves, held)
+            now = None if proposal is None else self._look(proposal, prices, held)
+            now = None if now is None else self._whole(now, prices, held)
             if now is None:
                 break
-        self.pressed = pressed
         return best.schedule, self._joined(best)
 
     def _improved(
-        self, leaves: list[Leaf], prices: list[Array], start: Array, enough: float, gap: float, ended: float
-    ) -> tuple[Seen, float] | None:
+        self,
+        leaves: list[Leaf],
+        prices: list[Array],
+        best: Seen,
+        reach: float,
+        held: list[Held],
+        enough: float,
+        gap: float,
+        ended: float,
+    ) -> tuple[Seen, float]:
         """A good schedule near another one, and how far from it the last step was to go."""
-        best = self._look(self.one_way(start), prices)
-        if best is None:
-            return None
-        reach = REACH
         dear = OUTSIDE_COST * max(float(np.abs(price).max()) for price in prices)
+        promise = PROMISE_WHOLE if any(own.columns for own in held) else PROMISE
+
+        def merit(seen: Seen) -> float:
+            return float(seen.values.sum()) + dear * self._outside(seen, leaves)
+
         for _ in range(STEPS):
-            proposal, hoped = self._proposal(prices, best.schedule, best.loads, reach, leaves)
-            value, outside = float(best.values.sum()), self._outside(best, leaves)
-            promised = value + dear * outside - hoped
-            if (
-                value + dear * outside <= enough
-                or promised <= PROMISE * gap * max(abs(value), 1.0)
-                or time.monotonic() >= ended
-            ):
+            value = merit(best)
+            if value <= enough or time.monotonic() >= ended:
                 break
-            now = None if proposal is None else self._look(proposal, prices)
+            proposal, hoped = self._proposal(prices, best.schedule, best.loads, reach, leaves, held)
+            if proposal is None or value - hoped <= promise * gap * max(abs(value), 1.0):
+                break
+            now = self._look(proposal, prices, held)
             if now is None:
                 break
-            if now.values.sum() + dear * self._outside(now, leaves) < value + dear * outside:
+            if merit(now) < value:
                 best = now
             else:
                 reach *= 0.5
-        # What leaves cost is told by the tangents alone; limits of reach would take part of it.
-        self._proposal(prices, best.schedule, best.loads, np.inf, leaves)
-        self.answers = best.answers
         return best, reach
 
     def _outside(self, seen: Seen, leaves: list[Leaf]) -> float:
@@ -254,13 +276,15 @@ class Points:
         ]
         return max(beyond)
 
-    def _look(self, schedule: Array, prices: list[Array], fixed: Fixed | None = None) -> Seen | None:
-        """What the hours answer to a schedule; ``fixed``: columns held besides, of every hour."""
-        fixed = fixed or self._nothing_fixed()
-        questions = [self._held(t, schedule, prices[t], own) for t, own in enumerate(fixed)]
+    def _look(self, schedule: Array, prices: list[Array], held: list[Held] | None = None) -> Seen | None:
+        """What the hours answer to a schedule, with what is held besides."""
+        held = held or self._nothing_held()
+        questions = [self._held(t, schedule, prices[t], own.columns) for t, own in enumerate(held)]
         answers = self.ask(questions)
-        for question, answer, own in zip(questions, answers, fixed, strict=True):
-            if answer is not None and not own:
+        for question, answer, own in zip(questions, answers, held, strict=True):
+            if answer is not None and own.columns:
+                own.tangents.append(self._tangent(question, answer))
+            elif answer is not None:
                 self.learn(question, answer)
         return self._seen(schedule, answers)
 
@@ -272,8 +296,8 @@ class Points:
         values = np.array([answer.value for answer in found])
         return Seen(schedule, values, found)
 
-    def _nothing_fixed(self) -> Fixed:
-        return [{} for _ in range(self.blocks.hours)]
+    def _nothing_held(self) -> list[Held]:
+        return [Held() for _ in range(self.blocks.hours)]
 
     def _held(self, t: int, schedule: Array, price: Array, fixed: dict[int, float]) -> Question:
         hosts, K = len(price), schedule.shape[1]
@@ -284,7 +308,13 @@ class Points:
         return Question(t, np.zeros(K), None, price, *nowhere, held | fixed)
 
     def _proposal(
-        self, prices: list[Array], near: Array, loads: list[Array], reach: float, leaves: list[Leaf]
+        self,
+        prices: list[Array],
+        near: Array,
+        loads: list[Array],
+        reach: float,
+        leaves: list[Leaf],
+        held: list[Held] | None = None,
     ) -> tuple[Array | None, float]:
         """The best schedule by the tangents within reach of one with these loads, and what it promises."""
         _, K, T = near.shape
@@ -305,7 +335,12 @@ class Points:
                 limits.append((at[:, :, t].ravel(), row.ravel()))
                 drawn = EDGE * np.abs(g).sum() + min(max(float(g @ loads[t]) - limit, 0.0), AGAIN)
                 sides.append(limit - drawn - g @ loads[t] + (row * near[:, :, t]).sum())
-        told = [(t, tangent) for t in range(T) for tangent in self.known(t, leaves[t], prices[t])]
+        held = held or self._nothing_held()
+        told = [
+            (t, tangent)
+            for t in range(T)
+            for tangent in [*self.known(t, leaves[t], prices[t]), *held[t].tangents]
+        ]
         tangents = _rows([(at[:, :, t].ravel(), -tangent.slopes.ravel()) for t, tangent in told], 2 * n)
         level = np.array([tangent.value - (tangent.slopes * tangent.schedule).sum() for _, tangent in told])
         of_hour = _rows([(np.array([t]), np.ones(1)) for t, _ in told], T)
@@ -345,14 +380,19 @@ class Points:
             return None, -np.inf
         if found.row_duals is not None:
             self.pressed = [np.zeros(len(price)) for price in prices]
+            dearest = max(float(np.abs(price).max()) for price in prices)
             edges = [(t, g) for t, leaf in enumerate(leaves) for g in leaf.G]
             for (t, g), dual in zip(edges, found.row_duals[len(found.row_duals) - m :], strict=True):
-                self.pressed[t] -= dual * g
+                # A limit that is missed has the penalty's price, which says nothing but that it is missed.
+                most = OUTSIDE_COST * dearest / float(np.abs(g).max())
+                self.pressed[t] -= max(dual, -most) * g
         proposal = self.one_way(found.x[: 2 * n].reshape(near.shape))
         return proposal, float(found.x[3 * n : 3 * n + T].sum())
 
-    def _whole(self, seen: Seen, prices: list[Array], fixed: Fixed) -> Seen | None:
-        """The same with binaries whole: those in conflict join ``fixed``, and their hours are asked again."""
+    def _whole(self, seen: Seen, prices: list[Array], held: list[Held]) -> Seen | None:
+        """The same with binaries whole: those in conflict join what is ``held``, and their hours are asked
+        again.
+        """
         for _ in range(SETTLINGS):
             x = self._powers(seen)
             rounded, undecided = round_by_direction(self.program, x)
@@ -361,11 +401,13 @@ class Points:
             columns = kin(self.program, x, undecided)
             busy = [int(t) for t in np.unique(self.hour_of[undecided])]
             for j in columns[np.isin(self.hour_of[columns], busy)]:
-                fixed[self.hour_of[j]][int(self.number[j])] = float(rounded[j])
+                held[self.hour_of[j]].columns[int(self.number[j])] = float(rounded[j])
             answers: list[Answer | None] = list(seen.answers)
-            asked = self.ask([self._held(t, seen.schedule, prices[t], fixed[t]) for t in busy])
-            for t, answer in zip(busy, asked, strict=True):
-                answers[t] = answer
+            questions = [self._held(t, seen.schedule, prices[t], held[t].columns) for t in busy]
+            for question, answer in zip(questions, self.ask(questions), strict=True):
+                answers[question.hour] = answer
+                if answer is not None:
+                    held[question.hour].tangents.append(self._tangent(question, answer))
             found = self._seen(seen.schedule, answers)
             if found is None:
                 return None

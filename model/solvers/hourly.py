@@ -11,26 +11,26 @@ batteries anew (``feeder_days``).
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
-from scipy.sparse import csr_array, vstack
 
 from model.bounds import safe_bound
 from model.by_hour import blocks_by_hour, stored_levels
-from model.hour_blocks import Cuts, cut_rows
 from model.outcome import Bounded, Outcome
 from model.price_hull import Hull, Leaf, hull, whole
 from model.problem import Problem
 from model.program import Array, Program
+from model.solvers.answered import Answered
 from model.solvers.chebyshev import chebyshev
 from model.solvers.feeder_days import Days
 from model.solvers.follower import Follower
 from model.solvers.hour_points import Points
 from model.solvers.hour_program import Answer, Question, hours_of
-from model.solvers.lazy_cuts import LazyCuts
+from model.solvers.leaf_bounds import LeafBounds, Least, Use
+from model.solvers.linear import LinearResult, linear_solver, run, solve_linear
 from model.solvers.price_regions import SHARE, Allowed, Fixed, Known, Search, State
-from model.solvers.relaxation import RelaxationResult
+from model.solvers.storage_prices import StoragePrices
 from model.solvers.workers import Ask
 
 # The first questions to every hour: multiples of its price. A cut holds the load in place only between the
@@ -38,7 +38,7 @@ from model.solvers.workers import Ask
 PRICES = 0.0, 2.0
 # Cuts that a node's point misses by less than this part of the gap asked for do not call for another round,
 # nor do STUCK rounds that raised its bound by no more; first roughly, so that there is a point soon.
-FINE = 0.5, 0.1
+FINE = 0.2
 STUCK = 2
 # The first reference made without duals of a relaxation has not proven gaps below CLOSER at 100 ADNs. Where
 # one is asked for, it is searched to ROUGH only, relative to the cost, and the next one tells more.
@@ -46,10 +46,19 @@ CLOSER, ROUGH = 0.004, 0.01
 # Reference prices are rounded to this part of their mean size.
 ROUNDED = 1e-3
 # New references of the batteries' prices, and the change, relative to the price, that is worth one.
-REFERENCES, SAME = 5, 1e-3
+REFERENCES, SAME = 5, 1e-5
 ROUNDS = 40
-# Leaves with a smaller share wait for exploration: they are many, and hide little.
-EXPLORED = 0.1
+# The bound of a proof is the certificate's own, but for how regions are restated there.
+NEARLY = 0.98
+# At the prices of one master the hours are asked so many times at most, and explored so often each time.
+DEEP, SPLITS = 8, 2
+# So many of an hour's cheapest leaves are in the master program.
+ACTIVE = 4
+# Cuts that hold leaves dearer than the cheapest one by up to this part of the cost are asked anew: at other
+# prices these leaves may be the cheapest.
+NEAR = 0.05
+# Seconds that the proof of a bound takes for every leaf.
+PROOF_S = 0.004
 # The best choice of leaves is asked about and picked anew until cuts hold it, so many times at most.
 PICKS = 6
 # A point is begun at the latest when this part of the time has gone; choosing its leaves and improving it end
@@ -57,20 +66,6 @@ PICKS = 6
 HALFWAY = 0.5
 # Seconds for the mixed-integer program that picks one leaf an hour.
 PICKING_S = 5.0
-
-
-@dataclass(frozen=True, eq=False)
-class Use:
-    """What a point of the master uses of a leaf: its share, and per share the load as seen from the node's
-    directions, the batteries' inflow in sum and the hour's cost.
-    """
-
-    hour: int
-    leaf: Leaf
-    share: float
-    seen: Array
-    inflow: float
-    cost: float
 
 
 class HourlySearch(Search):
@@ -81,8 +76,7 @@ class HourlySearch(Search):
     """
 
     rounds = ROUNDS
-    eager = True
-    explored_from = EXPLORED
+    closed = NEARLY
     # Nothing is known of the leaves and prices that matter.
     begins_anew = True
     ask: Ask
@@ -93,29 +87,34 @@ class HourlySearch(Search):
         self.point = self.follower.sound
         self.prepare(problem, program, progress)
         self.due = np.inf
-        self.fine = FINE[0]
+        # The latest bound is not all that its prices tell: a point was due.
+        self.hurried = False
+        self.fine = FINE
+        # Duals of the relaxation's rows: prices of what the batteries take in, of every hour.
+        self.of_rows = np.zeros(0)
         nothing = np.zeros(stored_levels(program, problem.instance.hours).shape)
         self.refer(nothing)
         hours = hours_of(self.blocks)
         self.days = Days(program, self.blocks, len(hours))
         self.programs = [*hours, *self.days.programs]
         self.points = Points(problem, program, self.blocks, lambda questions: self.ask(questions))
-        self.schedule = np.zeros(self.points.flows.shape)
+        # The latest schedule, and the hours' prices at it.
+        self.schedule: Array | None = None
+        self.prices: list[Array] = []
+        self.thin: set[Leaf] = set()
+        levels = self.points.levels
+        self.storage = StoragePrices(program.lower[levels], program.upper[levels])
 
     def refer(self, reference: Array) -> None:
         """Take new reference prices of the batteries; cuts begin anew."""
         self.reference = reference
         self.blocks = blocks_by_hour(self.problem, self.program, reference, self.hours)
         self.relaxed = self.blocks.relaxation
-        self.of_cut: list[int] = []
+        if len(self.of_rows) != len(self.relaxed.row_lower):
+            self.of_rows = np.zeros(len(self.relaxed.row_lower))
+        self.answered = Answered(self.blocks, reference, self.hours)
         self.tight: list[Question] = []
-        self.questions: list[Question] = []
-        self.values: dict[tuple[int, int], list[tuple[float, float]]] = {}
-        self.row_duals: list[Array] = []
-        self.cone_duals: list[Array] = []
-        self.sides = np.zeros(0)
-        self.lazy = LazyCuts()
-        self.coefficients = csr_array((0, len(self.relaxed.c)))
+        self.leaves = LeafBounds(self.blocks)
         self._renew()
 
     def idle(self) -> Outcome | None:
@@ -124,9 +123,15 @@ class HourlySearch(Search):
         for t, hour in self.hours.items():
             duals = self.markets[t].solve(np.zeros(len(hour.box)))[2]
             prices.append(duals[self.markets[t].host_rows])
-        x = self.points.idle(prices)
+        nothing = [np.zeros(len(price)) for price in prices]
+        first = self._begun(np.zeros(self.points.flows.shape), prices, nothing)
         if self.begins_anew:
             self.refer(self._worth())
+        return first
+
+    def _begun(self, schedule: Array, prices: list[Array], pressed: list[Array]) -> Outcome | None:
+        """What the hours do with a schedule of the batteries, as an outcome without a bound."""
+        x = self.points.begin(schedule, prices, pressed)
         found = None if x is None else self.point(x)
         return (
             None if found is None else Outcome("solved", x=found, message="Clarabel and HiGHS, hour by hour")
@@ -148,28 +153,28 @@ class HourlySearch(Search):
             return self.reference
         told = self.ask(self.days.questions(self.points.answers, self.points.pressed))
         worth = self.days.worth(told)
-        return self.reference if worth is None else self._prices(worth)
+        if worth is None:
+            return self.reference
+        if not self.of_rows.any() and len(worth):
+            self.of_rows = worth.mean(axis=0)
+        return self._prices(worth)
 
     def _renew(self) -> None:
         """The nodes' hours with all cuts so far."""
-        of_cut = np.array(self.of_cut, dtype=int)
-        self.node_hours = self.blocks.hour_loads(self.hours, self.sides, self.coefficients, of_cut)
-
-    @property
-    def cuts(self) -> Cuts:
-        """All cuts so far."""
-        of_cut = np.array(self.of_cut, dtype=int)
-        return Cuts(of_cut, list(self.row_duals), list(self.cone_duals), self.reference)
+        self.node_hours = self.answered.node_hours
+        self.leaves.renew(self.node_hours)
 
     @property
     def n_cuts(self) -> int:  # type: ignore[override]
-        return len(self.of_cut)
+        return len(self.answered.questions)
 
     def solve(self, first: Outcome, gap: float, ended: float) -> Outcome:
         """The root with better and better references, then the search."""
         self.start_at(first, gap, ended)
         if first.parts:
-            self.refer(self._prices(first.parts[0].row_duals[self.blocks.dynamics_before]))
+            worth = first.parts[0].row_duals[self.blocks.dynamics_before]
+            self.of_rows = worth.mean(axis=0)
+            self.refer(self._prices(worth))
         self._begin()
         if self.trees.keys() != self.hours.keys():  # no time for all hours: what there was stands
             return replace(self.first, status="time_limit")
@@ -178,22 +183,45 @@ class HourlySearch(Search):
         last = REFERENCES - 1 + first_rough
         for number in range(last + 1):
             rough = first_rough and number == 0
-            root = self._root((ROUGH / gap,) if rough else FINE)
+            root = self._root(ROUGH / gap if rough else FINE)
             if root is None:
                 break
             trees = {t: tuple(leaves) for t, leaves in self.trees.items()}
             self.first = replace(self.first, parts=(root,))
-            latest = replace(self.first, x=self.best.x, trees=trees, cuts=self.cuts, nodes=self.nodes)
+            latest = replace(
+                self.first, x=self.best.x, trees=trees, cuts=self.answered.cuts, nodes=self.nodes
+            )
             outcome = latest.or_proof_of(outcome)
             self.progress(f"reference {number}: bound {root.bound:.2f}, best {self.best.value:.2f}")
             enough = self._within(root.bound, gap) or time.monotonic() >= ended or number == last
-            worth = self.reference if enough else self._worth()
-            changed = np.abs(worth - self.reference).max(initial=0.0)
-            if changed > SAME * max(float(np.abs(worth).max(initial=0.0)), 1.0):
-                self._again(worth)
-            elif enough or not rough:
-                return replace(self.run(gap, ended), cuts=self.cuts).or_proof_of(outcome)
+            if self.hurried and not enough:  # the same prices will tell more
+                continue
+            stepped = False if enough else self._stepped(root.bound, rough)
+            if not stepped and (enough or not rough):
+                return replace(self.run(gap, ended), cuts=self.answered.cuts).or_proof_of(outcome)
         return replace(outcome, status="time_limit" if time.monotonic() >= ended else outcome.status)
+
+    def _stepped(self, bound: float, rough: bool) -> bool:
+        """Better prices of the batteries: by the ADNs' days at a rough point, else by a step of all that the
+        hours answered; false where there are none.
+        """
+        if rough:
+            worth = self._worth()
+        else:
+            stepped = self.storage.step(self._storage_prices(), bound)
+            if stepped is None:
+                return False
+            self.of_rows = stepped.mean(axis=0)
+            worth = self._prices(stepped)
+        changed = np.abs(worth - self.reference).max(initial=0.0)
+        if changed <= SAME * max(float(np.abs(worth).max(initial=0.0)), 1.0):
+            return False
+        self._again(worth)
+        return True
+
+    def _storage_prices(self) -> Array:
+        """What every battery's stored energy is worth by the last bound, (K, T)."""
+        return self.reference + self.of_rows if len(self.reference) else self.reference
 
     def start_at(self, first: Outcome, gap: float, ended: float) -> None:
         """Begin at a point."""
@@ -225,27 +253,8 @@ class HourlySearch(Search):
     def _put(self, questions: list[Question]) -> list[Answer | None]:
         """Put questions to the hours and add the answers' cuts."""
         answers = self.ask(questions)
-        new = [
-            (question.hour, answer)
-            for question, answer in zip(questions, answers, strict=True)
-            if answer is not None
-        ]
-        told = [q for q, answer in zip(questions, answers, strict=True) if answer is not None]
-        first = self.n_cuts
-        self.of_cut += [t for t, _ in new]
-        self.row_duals += [answer.row_duals for _, answer in new]
-        self.cone_duals += [answer.cone_duals for _, answer in new]
-        fresh = replace(
-            self.cuts,
-            block=np.array(self.of_cut[first:], dtype=int),
-            row_duals=self.row_duals[first:],
-            cone_duals=self.cone_duals[first:],
-        )
-        sides, coefficients = cut_rows(self.blocks, fresh)
-        self.questions += told
-        self.tight += told
-        self.sides = np.append(self.sides, sides)
-        self.coefficients = vstack([self.coefficients, coefficients], format="csr")
+        self.answered.add(questions, answers)
+        self.tight += [q for q, answer in zip(questions, answers, strict=True) if answer is not None]
         self._renew()
         return answers
 
@@ -255,61 +264,159 @@ class HourlySearch(Search):
         self.refer(reference)
         self._put([replace(q, worth=reference[:, q.hour]) for q in tight])
 
-    def _root(self, fine: tuple[float, ...] = FINE) -> Bounded | None:
-        """Rounds until the master's point is what the hours answer; its bound, and a point of its leaves."""
-        part = Bounded({}, {}, np.zeros(0), np.zeros(0), -np.inf)
-        for self.fine in fine:
-            part, _ = self._process(part, {}, {}, self.gap, self.ended)
-            if self._within(part.bound, self.gap) or time.monotonic() >= self.ended:
-                break
+    def _root(self, fine: float = FINE) -> Bounded | None:
+        """Rounds until the hours answer what the master's prices expect; the bound, and a point nearby."""
+        self.fine = fine
+        nothing = Bounded({}, {}, np.zeros(0), np.zeros(0), -np.inf)
+        part, _ = self._process(nothing, {}, {}, self.gap, self.ended)
         return part if part.chosen else None
 
     # Nodes.
 
-    def _solve(self, node: Hull, time_limit_s: float) -> RelaxationResult:
-        found = self.lazy.solve(node, time_limit_s)
-        nothing = np.zeros(0)
-        if found.row_duals is not None:
-            self.tight = [self.questions[k] for k in self._proving(node, found.row_duals)]
-        if found.x is None or found.row_duals is None:
-            status = "error" if found.status == "solved" else found.status
-            return RelaxationResult(status, nothing, np.zeros(len(node.program.row_lower)), nothing, 0)
-        return RelaxationResult(found.status, found.x, found.row_duals, nothing, 0)
-
-    def _bound(self, program: Program, result: RelaxationResult) -> tuple[float, tuple[Array, Array]]:
-        duals = result.row_duals, result.cone_duals
-        bound = safe_bound(program, *duals)
-        self.bounds.append(bound)
-        return bound, duals
-
     def _process(
         self, part: Bounded, allowed: Allowed, fixed: Fixed, gap: float, ended: float
     ) -> tuple[Bounded, list[tuple[Allowed, Fixed]]]:
+        """Rounds of the master program with the leaves that matter; the proof is of all leaves."""
         self.bounds: list[float] = []
-        return super()._process(part, allowed, fixed, gap, ended)
+        self.hurried = False
+        enough = self.fine * gap * max(abs(self.best.value), 1.0)
+        best, node, value = (-np.inf, self.of_rows), None, np.inf
+        used: set[Leaf] = set()
+        loose: list[Use] = []
+        for _ in range(self.rounds):
+            if time.monotonic() >= ended - self._proof_s(allowed):
+                break
+            prices = self.leaves.prices(self.of_rows)
+            least, asked = self._deepened(allowed, prices, enough, ended)
+            bound = self.leaves.joint(self.of_rows) + sum(least.values())
+            best = max(best, (bound, self.of_rows), key=lambda told: told[0])
+            self.bounds.append(best[0])
+            stuck = len(self.bounds) > STUCK and self.bounds[-1] - self.bounds[-1 - STUCK] < enough
+            closed = (not asked and not loose and value - bound <= enough) or self._within(best[0], gap)
+            if node and (closed or stuck or time.monotonic() >= self.due):
+                break
+            mattering = {t: self._mattering(t, allowed, price, used) for t, price in prices.items()}
+            master = hull(self.relaxed, self.node_hours, mattering, self._known())
+            found = self._solve(master, max(ended - time.monotonic(), 0.1))
+            self.nodes += 1
+            if found.x is None or found.row_duals is None:
+                break
+            node, chosen, x, value = master, mattering, found.x, found.objective
+            self.of_rows = found.row_duals[: len(self.relaxed.row_lower)]
+            uses = self._uses(node, chosen, x)
+            used |= {use.leaf for use in uses}
+            # A mixture may rest on a leaf as cheap as the cheapest one that is not known as well.
+            loose = [
+                use for use in uses if use.share * self.answered.most_short(use) > enough / len(self.hours)
+            ]
+            self._ask(loose, [self._paid(use) for use in loose])
+            for use in loose:
+                self._explored(use)
+        self.of_rows = best[1]
+        if not self.bounds:  # the time is up
+            return part, []
+        part = self._proof(part, allowed, self.of_rows)
+        if node is None or self._within(part.bound, gap):
+            return part, []
+        self.hurried = time.monotonic() >= self.due
+        self._candidate(node, chosen, self._known(), fixed, x, ended)
+        return part, [(half, fixed) for half in self._divide(node, chosen, x, allowed)]
 
-    def _explore(self, node: Hull, chosen: Allowed, x: Array) -> bool:
-        """Explore leaves that the point uses, and ask the hours about the explored ones; true where the
-        master is tighter for it.
-        """
-        if time.monotonic() >= self.ended:
-            return False
-        fresh = super()._explore(node, chosen, x)
-        used = [
-            Use(t, leaf, share, part / share, *(joined / share))
+    def _known(self) -> Known:
+        """The regions found so far."""
+        return {t: tuple(leaf.region for leaf in self.trees[t] if leaf.region) for t in self.trees}
+
+    def _mattering(self, t: int, allowed: Allowed, price: float, used: set[Leaf]) -> tuple[Leaf, ...]:
+        """The leaves of an hour that a master program has used, and the cheapest ones."""
+        leaves = self._leaves(t, allowed)
+        cheap = sorted(leaves, key=lambda leaf: self.leaves.least(t, leaf, price))[:ACTIVE]
+        return tuple(leaf for leaf in leaves if leaf in used or leaf in cheap)
+
+    @staticmethod
+    def _uses(node: Hull, chosen: Allowed, x: Array) -> list[Use]:
+        """What a master's point uses of its leaves."""
+        return [
+            Use(t, leaf, share, load / share, *(joined / share))
             for t, leaves in chosen.items()
-            for leaf, share, part, joined in zip(
+            for leaf, share, load, joined in zip(
                 leaves, x[node.shares[t]], x[node.loads[t]], x[node.joined[t]], strict=True
             )
             if share > SHARE
         ]
-        whole = self.gap * max(abs(self.best.value), 1.0)
-        enough, each = self.fine * whole, self.fine * whole / len(self.hours)
-        asked = [use for use in used if use.share * self._most_short(node, use) > each]
-        self._ask(asked, [self._paid(node, use) for use in asked])
-        stuck = len(self.bounds) > STUCK and self.bounds[-1] - self.bounds[-1 - STUCK] < enough
-        due = time.monotonic() >= self.due
-        return (fresh or self._missed(node, asked) > enough) and not stuck and not due
+
+    def _solve(self, node: Hull, time_limit_s: float) -> LinearResult:  # type: ignore[override]
+        p = node.program
+        return solve_linear(p.c, p.A, p.row_lower, p.row_upper, p.lower, p.upper, time_limit_s)
+
+    def _deepened(
+        self, allowed: Allowed, prices: dict[int, float], enough: float, ended: float
+    ) -> tuple[dict[int, float], bool]:
+        """What every hour costs at least at prices of its inflow; true where hours had to be asked for that.
+
+        Leaves are explored, and the hours asked, where an hour is cheapest, until they answer just that.
+        """
+        each = enough / len(self.hours)
+        least: dict[int, float] = {}
+        for number in range(DEEP):
+            before = sum(least.values())
+            lowest = {t: self._lowest(t, allowed, price) for t, price in prices.items()}
+            least = {t: found.value for t, found in lowest.items()}
+            uses = [
+                found.use
+                for found in lowest.values()
+                if found.use is not None and self.answered.most_short(found.use) > each
+            ]
+            late = time.monotonic() >= min(self.due, ended - self._proof_s(allowed))
+            if not uses or late or (number and sum(least.values()) - before < each):
+                return least, number > 0
+            self._ask(uses, [self._paid(use) for use in uses])
+        return least, True
+
+    def _lowest(self, t: int, allowed: Allowed, price: float) -> Least:
+        """Where an hour costs least; if that is not explored, it is, a few times."""
+        for _ in range(SPLITS + 1):
+            found = self.leaves.cheapest(t, self._leaves(t, allowed), price, self._known()[t])
+            if found.use is None or not self._explored(found.use):
+                break
+        return found
+
+    def _explored(self, use: Use) -> bool:
+        """Explore a leaf around what is used of it; false where it is explored, or cannot be."""
+        t, leaf = use.hour, use.leaf
+        if leaf.region is not None or leaf in self.thin:
+            return False
+        if self._split(t, leaf, use.load) or self._at_centre(t, leaf):
+            return True
+        self.thin.add(leaf)
+        return False
+
+    def _proof_s(self, allowed: Allowed) -> float:
+        """Seconds that a proof takes, about."""
+        return PROOF_S * sum(len(self._leaves(t, allowed)) for t in self.trees)
+
+    def _proof(self, part: Bounded, allowed: Allowed, of_rows: Array) -> Bounded:
+        """The node's bound by the least costs of all its leaves, at these duals of the relaxation's rows."""
+        known, prices = self._known(), self.leaves.prices(of_rows)
+        chosen = {t: self._leaves(t, allowed) for t in self.trees}
+        near = NEAR * abs(self.best.value) / len(self.hours)
+        proofs = {}
+        for t, leaves in chosen.items():
+            proof = self.leaves.proof(t, leaves, prices[t], known[t], near)
+            if proof is None:
+                return part
+            proofs[t] = proof
+        self.tight = self.answered.of({t: proof.cuts for t, proof in proofs.items()})
+        node = hull(self.relaxed, self.node_hours, chosen, known)
+        duals = np.zeros(len(node.program.row_lower))
+        duals[: len(of_rows)] = of_rows
+        for t, proof in proofs.items():
+            duals[node.common[t]], duals[node.whole[t]] = proof.common, proof.value
+            for rows, own in zip(node.own[t], proof.own, strict=True):
+                duals[rows] = own
+        bound = safe_bound(node.program, duals, np.zeros(0))
+        if bound <= part.bound:
+            return part
+        return Bounded(chosen, known, duals, np.zeros(0), bound, {}, self.n_cuts)
 
     def _ask(self, uses: list[Use], prices: list[Array]) -> list[Answer | None]:
         """Ask the hours at prices of their loads what is used of their leaves, while there is time."""
@@ -320,44 +427,17 @@ class HourlySearch(Search):
         for use, question, answer in zip(uses, questions, answers, strict=True):
             if answer is not None:
                 self.points.learn(question, answer)
-                self.values.setdefault((use.hour, id(use.leaf)), []).append((use.inflow, answer.value))
+                if use.leaf.region is not None:
+                    paid = float(use.leaf.region.lam @ answer.load)
+                    self.storage.learn(use.hour, *self.points.stored(use.hour, answer.x, paid))
+                self.answered.learn(use, answer)
         return answers
-
-    def _missed(self, node: Hull, uses: list[Use]) -> float:
-        """By how much a point is dearer by cuts that came after it, in $."""
-        return sum(use.share * max(self._short(node, use).max(initial=0.0), 0.0) for use in uses)
-
-    def _proving(self, node: Hull, row_duals: Array) -> list[int]:
-        """The numbers of the cuts that have a part in a node's bound."""
-        found: list[int] = []
-        for t, rows in node.of_cuts.items():
-            numbers = np.flatnonzero((np.array(self.of_cut) == t) & np.isfinite(self.sides))
-            found += numbers[(row_duals[rows] != 0).any(axis=0)].tolist()
-        return found
-
-    def _short(self, node: Hull, use: Use) -> Array:
-        """By how much each cut of an hour misses what is used of a leaf, in $."""
-        cuts = self.node_hours[use.hour].cuts
-        assert cuts is not None
-        on_seen = np.linalg.lstsq(node.directions[use.hour].T, cuts.on_loads.T, rcond=None)[0].T
-        return cuts.sides - cuts.on_joined @ [use.inflow, use.cost] - on_seen @ use.seen
-
-    def _most_short(self, node: Hull, use: Use) -> float:
-        """The most by which the cuts may miss what is used of a leaf, in $.
-
-        What the hour costs in a leaf at its prices is convex in the inflow: at most what joins two answers.
-        """
-        told = sorted(self.values.get((use.hour, id(use.leaf)), ()))
-        if use.leaf.region is None or not told or not told[0][0] <= use.inflow <= told[-1][0]:
-            return np.inf
-        price = np.linalg.lstsq(node.directions[use.hour].T, use.leaf.region.lam, rcond=None)[0]
-        return float(np.interp(use.inflow, *np.array(told).T) - use.cost - price @ use.seen)
 
     def _question(self, use: Use, lam: Array) -> Question:
         """What the hour does in a leaf with the batteries' inflow in sum."""
         return Question(use.hour, self.reference[:, use.hour], float(use.inflow), lam, use.leaf.G, use.leaf.h)
 
-    def _paid(self, node: Hull, use: Use) -> Array:
+    def _paid(self, use: Use) -> Array:
         """What a leaf's load pays at the margin: its prices, or those of the plane that binds where it is not
         explored.
         """
@@ -365,8 +445,7 @@ class HourlySearch(Search):
         known = [other.region for other in self.trees[t] if other.region is not None]
         if region is not None or not known:
             return np.zeros(len(self.hours[t].box)) if region is None else region.lam
-        load = np.linalg.lstsq(node.directions[t], use.seen, rcond=None)[0]
-        return max(known, key=lambda region: float(region.lam @ load) + region.value).lam
+        return max(known, key=lambda region: float(region.lam @ use.load) + region.value).lam
 
     def _conflict(self, x: Array) -> int | None:
         """Binaries are not branched on here: the master does not see them."""
@@ -377,21 +456,23 @@ class HourlySearch(Search):
     ) -> Array | None:
         """The point of the best choice of one explored leaf an hour."""
         # By then there has to be a point; before, one of a reference that is replaced is not worth its time.
-        rough = self.fine > FINE[0] and time.monotonic() < self.due
+        rough = self.fine > FINE and time.monotonic() < self.due
         self.due = self.due if rough else np.inf
         found = self._chosen(node, chosen, known, ended)
         if found is None:
             return None
         if rough:
-            self.schedule = self.points.look(*found, self.schedule)
+            self.schedule = self.points.look(*found)
             return None
-        self.schedule, point = self.points.near(*found, self.schedule, *self._aims(ended))
+        self.schedule, point = self.points.near(*found, *self._aims(ended))
         return self._keep(None if point is None else self.point(point))
 
     def _chosen(
         self, node: Hull, chosen: Allowed, known: Known, ended: float
-    ) -> tuple[list[Leaf], list[Array]] | None:
-        """The best choice of one leaf an hour, and its prices; the schedule is what the hours wish there."""
+    ) -> tuple[list[Leaf], list[Array], Array] | None:
+        """The best choice of one leaf an hour, its prices, and a schedule: the latest one, where prices are
+        what they were, else what the hours wish there.
+        """
         enough = self.fine * self.gap * max(abs(self.best.value), 1.0)
         # A better choice and a better schedule must leave time for whole binaries: else there is no point.
         picking = _halfway(ended)
@@ -406,9 +487,9 @@ class HourlySearch(Search):
                 Use(t, leaf, 1.0, x[node.loads[t][n]], *x[node.joined[t][n]])
                 for t, (leaf, n) in enumerate(zip(leaves, at, strict=True))
             ]
-            asked = [use for use in uses if self._most_short(node, use) > enough / len(uses)]
-            self._ask(asked, [self._paid(node, use) for use in asked])
-            if self._missed(node, asked) <= enough or time.monotonic() >= picking:
+            asked = [use for use in uses if self.answered.most_short(use) > enough / len(uses)]
+            self._ask(asked, [self._paid(use) for use in asked])
+            if self.answered.missed(asked) <= enough or time.monotonic() >= picking:
                 break
             node = hull(self.relaxed, self.node_hours, chosen, known)
         prices = [self._price(t, leaf) for t, leaf in enumerate(leaves)]
@@ -416,9 +497,12 @@ class HourlySearch(Search):
         unknown = [use for use in uses if not told(use.hour, use.leaf, prices[use.hour])]
         if None in self._ask(unknown, [prices[use.hour] for use in unknown]):
             return None
-        wished = self.points.wished(leaves, prices)
-        self.schedule = self.schedule if wished is None else wished
-        return leaves, prices
+        alike = len(self.prices) == len(prices) and all(map(np.array_equal, self.prices, prices))
+        schedule = self.schedule if alike else self.points.wished(leaves, prices)
+        if schedule is None:
+            schedule = np.zeros(self.points.flows.shape) if self.schedule is None else self.schedule
+        self.prices = prices
+        return leaves, prices, schedule
 
     def _aims(self, ended: float) -> tuple[float, float, float]:
         """At what cost a schedule is cheap enough, the gap, and when improving it ends."""
@@ -445,14 +529,9 @@ class HourlySearch(Search):
         for left_out in (shares[~explored], shares[:0]):
             upper = p.upper.copy()
             upper[left_out] = 0.0
-            limit = min(PICKING_S, max(ended - time.monotonic(), 0.1))
-            found = self.lazy.solve(
-                node,
-                limit,
-                upper,
-                integer,
-                lambda highs: highs.setOptionValue("mip_rel_gap", FINE[-1] * self.gap),
-            )
+            highs = linear_solver(p.c, p.A, p.row_lower, p.row_upper, p.lower, upper, integer)
+            highs.setOptionValue("mip_rel_gap", FINE * self.gap)
+            found = run(highs, min(PICKING_S, max(ended - time.monotonic(), 0.1)))
             if found.x is not None:
                 return self._largest(node, chosen, found.x), found.x
         return None

@@ -87,5 +87,11 @@ def solve_linear(
     upper: Array,
     time_limit_s: float = np.inf,
 ) -> LinearResult:
-    """Solve one linear program."""
-    return run(linear_solver(c, A, row_lower, row_upper, lower, upper), time_limit_s)
+    """Solve one linear program; where the simplex method loses its way, by an interior-point method."""
+    highs = linear_solver(c, A, row_lower, row_upper, lower, upper)
+    found = run(highs, time_limit_s)
+    if found.status == "error":
+        highs.clearSolver()
+        highs.setOptionValue("solver", "ipm")
+        found = run(highs, time_limit_s)
+    return found

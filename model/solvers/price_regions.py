@@ -130,9 +130,8 @@ class Search:
     def _within(self, bound: float, gap: float) -> bool:
         return self.best.value - bound <= self._margin(self.best.value, gap)
 
-    @staticmethod
-    def _margin(value: float, gap: float) -> float:
-        return CLOSED * gap * max(abs(value), 1.0)
+    def _margin(self, value: float, gap: float) -> float:
+        return self.closed * gap * max(abs(value), 1.0)
 
     def _process(
         self, part: Bounded, allowed: Allowed, fixed: Fixed, gap: float, ended: float
@@ -161,9 +160,6 @@ class Search:
                     self._snap(node, chosen, known, fixed, result.x, ended)
                 if not self._activate(candidate):
                     break
-        else:
-            if self.eager:
-                self._candidate(node, chosen, known, fixed, result.x, ended)
         if self._within(part.bound, gap):
             return part, []
         halves = self._divide(node, chosen, result.x, allowed)
@@ -177,9 +173,8 @@ class Search:
     # What a search over other programs than the relaxation itself does in its own way.
 
     n_cuts = 0
+    closed = CLOSED
     rounds = ROUNDS
-    eager = False  # a point also from a node whose exploration did not end
-    explored_from = SHARE
 
     def _solve(self, node: Hull, time_limit_s: float) -> RelaxationResult:
         return solve_relaxation(node.program, time_limit_s)
@@ -246,7 +241,7 @@ class Search:
         for t, leaves in chosen.items():
             load, directions = self.node_hours[t].load(x), node.directions[t]
             for leaf, share, part in zip(leaves, x[node.shares[t]], x[node.loads[t]], strict=True):
-                if share > self.explored_from and leaf.region is None:
+                if share > SHARE and leaf.region is None:
                     # The load nearest the hour's that looks like the leaf's.
                     apart = np.linalg.lstsq(directions, part / share - directions @ load, rcond=None)[0]
                     fresh |= self._split(t, leaf, load + apart) or self._at_centre(t, leaf)
@@ -288,7 +283,7 @@ class Search:
         if at is None:
             return []
         largest = chosen[at][pick]
-        others = tuple(leaf for leaf in chosen[at] if leaf is not largest)
+        others = tuple(leaf for leaf in self._leaves(at, allowed) if leaf is not largest)
         return [allowed | {at: (largest,)}, allowed | {at: others}]
 
     def _native_value(self, leaf: Leaf, t: int) -> float:

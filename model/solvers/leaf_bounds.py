@@ -1,0 +1,315 @@
+"""What an hour costs at least, leaf by leaf, at a price of what its batteries take in.
+
+Nothing but the batteries' inflow joins the hours of the master program. At a price of it the hours are apart,
+and the least that one costs is that of its cheapest leaf: a program of a few columns, with the hour's cuts
+(Lagrangian relaxation, Geoffrion 1974). Most leaves cost far more than the cheapest one at any price near,
+so hardly any has to be looked at again when prices or cuts change. Together the leaves' dual vectors are one
+of the master program with all leaves, which nobody has to solve.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import highspy
+import numpy as np
+from scipy.sparse import csr_array
+
+from model.bounds import safe_bound
+from model.by_hour import HourBlocks
+from model.price_hull import HourLoads, Hull, Leaf, Region, hull, stated_cuts
+from model.program import Array
+from model.solvers.linear import linear_solver, run
+
+# Seconds for a program of one leaf, which takes some milliseconds.
+LEAF_S = 10.0
+# By how much, in p.u., the limits of a leaf without a solution are widened until it has one.
+WIDER = 1e-6, 1e-3
+# Rows of a leaf's share in the inflow and the cost: at most of each, and at least; of these the inflow's, and
+# the cost's at most.
+JOINED, MOST, LEAST, COST = 4, 0, 2, 1
+# A proof with fewer cuts may say less by this part.
+ROUNDING = 1e-9
+
+
+@dataclass(frozen=True, eq=False)
+class Use:
+    """What is used of a leaf: its share, and per share the loads at the hosts, the batteries' inflow in sum
+    and the hour's cost.
+    """
+
+    hour: int
+    leaf: Leaf
+    share: float
+    load: Array
+    inflow: float
+    cost: float
+
+
+@dataclass(frozen=True, eq=False)
+class Least:
+    """The least that a leaf costs, in $, at a price of the inflow, where, and the dual vector that says so.
+
+    ``facts``: how many cuts and, of a leaf that is not explored, known regions it rests on.
+    """
+
+    price: float
+    value: float
+    facts: tuple[int, int]
+    use: Use | None = None
+    own: Array | None = None
+    common: Array | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Proof:
+    """Of an hour: what its cheapest leaf costs, in $, every leaf's dual vector, what they have in common, and
+    the numbers of the cuts that it takes among the hour's.
+    """
+
+    value: float
+    own: list[Array]
+    common: Array
+    cuts: Array
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """A leaf's program and the solver that holds it, with later cuts after its ``n_rows`` rows."""
+
+    node: Hull
+    highs: highspy.Highs
+    facts: tuple[int, int]
+    n_rows: int
+
+
+# What a leaf costs, its loads, inflow and cost there, its own duals and those of what joins leaves.
+Word = tuple[float, Array, float, float, Array, Array] | None
+
+
+class LeafBounds:
+    """The least costs of the leaves of all hours, as far as they were asked for."""
+
+    def __init__(self, blocks: HourBlocks):
+        self.relaxed = blocks.relaxation
+        n = len(blocks.shared)
+        self.columns = {
+            t: np.array([blocks.position[blocks.inflow[t]], n + t, *blocks.position[blocks.loads_at[t]]])
+            for t in range(blocks.hours)
+        }
+        hours = np.concatenate(list(self.columns.values()))
+        no_rows, n_all = np.zeros(0, dtype=int), len(self.relaxed.c)
+        self.alone = {t: self.relaxed.part(columns, no_rows) for t, columns in self.columns.items()}
+        # What joins the hours.
+        others = np.setdiff1d(np.arange(n_all), hours)
+        self.between = self.relaxed.part(others, np.arange(len(self.relaxed.row_lower)))
+        self.found: dict[Leaf, Least] = {}
+        self.loaded: dict[Leaf, _Loaded] = {}
+        self.renew({})
+
+    def renew(self, hours: dict[int, HourLoads]) -> None:
+        """The hours with all cuts so far, in terms of the master's columns."""
+        self.hours = {t: self._apart(hour) for t, hour in hours.items()}
+
+    @staticmethod
+    def _apart(hour: HourLoads) -> HourLoads:
+        """The same in terms of the columns of the hour alone: inflow, cost and loads."""
+        assert hour.cuts is not None
+        n = 2 + len(hour.box)
+        return replace(
+            hour,
+            boundary=[np.array([i]) for i in range(2, n)],
+            cost=np.zeros(n),
+            native=np.zeros(n),
+            cuts=replace(hour.cuts, joined=np.arange(2)),
+        )
+
+    def prices(self, row_duals: Array) -> dict[int, float]:
+        """What a unit of inflow costs in every hour, by duals of the relaxation's rows."""
+        priced = self.relaxed.c - self.relaxed.A.T @ row_duals
+        return {t: float(priced[columns[0]]) for t, columns in self.columns.items()}
+
+    def joint(self, row_duals: Array) -> float:
+        """What a bound has besides the hours' least costs, by duals of the relaxation's rows, in $."""
+        return safe_bound(self.between, row_duals, np.zeros(0))
+
+    def least(self, t: int, leaf: Leaf, price: float) -> float:
+        """What the leaf costs at least by what is known of it, or of the one that it was split off from."""
+        known = self._known(leaf)
+        return -np.inf if known is None else self._at(t, self.found[known], price)
+
+    def _known(self, leaf: Leaf) -> Leaf | None:
+        """The leaf, or the nearest that it was split off from, of which something is known."""
+        known: Leaf | None = leaf
+        while known is not None and known not in self.found:
+            known = known.parent
+        return known
+
+    def _at(self, t: int, found: Least, price: float) -> float:
+        """What is known at one price, at another one: the inflow is in its box."""
+        column, dearer = self.columns[t][0], price - found.price
+        inflow = self.relaxed.lower[column] if dearer > 0 else self.relaxed.upper[column]
+        return float(found.value + dearer * inflow)
+
+    def cheapest(self, t: int, leaves: Iterable[Leaf], price: float, known: tuple[Region, ...]) -> Least:
+        """What the leaf that costs least at the price costs, by all cuts and known regions."""
+        bounds = {leaf: self.least(t, leaf, price) for leaf in leaves}
+        while True:
+            leaf = min(bounds, key=lambda leaf: bounds[leaf])
+            found = self.found.get(leaf)
+            if found is not None and found.price == price and found.facts == self._facts(t, leaf, known):
+                return found
+            bounds[leaf] = self.solved(t, leaf, price, known).value
+
+    def _facts(self, t: int, leaf: Leaf, known: tuple[Region, ...]) -> tuple[int, int]:
+        cuts = self.hours[t].cuts
+        assert cuts is not None
+        return len(cuts.sides), 0 if leaf.region is not None else len(known)
+
+    def solved(
+        self,
+        t: int,
+        leaf: Leaf,
+        price: float,
+        known: tuple[Region, ...],
+        kept: Array | None = None,
+    ) -> Least:
+        """The least that a leaf costs by all cuts, or by the hour's cuts ``kept``, numbers of theirs."""
+        found = self._last(t, leaf, price, known) if kept is None else None
+        if found is None:
+            found = self._afresh(t, leaf, price, known, kept)
+        facts = self._facts(t, leaf, known)
+        before = self.least(t, leaf, price) if kept is None else -np.inf
+        if found is None:  # no word from the solver: what was known stands
+            least = Least(price, before if np.isfinite(before) else -np.inf, facts)
+        else:
+            value, load, inflow, cost, own, common = found
+            least = Least(price, value, facts, Use(t, leaf, 1.0, load, inflow, cost), own, common)
+        if kept is None:
+            self.found[leaf] = least
+        return least
+
+    def _afresh(
+        self, t: int, leaf: Leaf, price: float, known: tuple[Region, ...], kept: Array | None
+    ) -> Word:
+        hour = self.hours[t]
+        if kept is not None:
+            assert hour.cuts is not None
+            hour = replace(hour, cuts=hour.cuts.kept(kept))
+        columns = self.columns[t]
+        alone = replace(self.alone[t], c=np.append([price, 1.0], np.zeros(len(columns) - 2)))
+        node = hull(alone, {t: hour}, {t: (leaf,)}, {t: known})
+        p = node.program
+        # What joins the leaves is free here: then its duals are the same for all of them. So are a leaf's own
+        # loads, inflow and cost: rows with its share limit them, as they do beside other leaves.
+        lower, upper = p.lower.copy(), p.upper.copy()
+        free = np.concatenate([np.arange(len(columns)), *node.loads[t], *node.joined[t]])
+        lower[free], upper[free] = -np.inf, np.inf
+        # Where cuts say that an hour cannot be in a leaf, it costs more than it ever may.
+        own, row_upper = node.own[t][0], p.row_upper.copy()
+        limits = own[2 * len(hour.box) :][: len(leaf.h)]
+        n_planes = self._facts(t, leaf, known)[1]
+        row_upper[own[2 * len(hour.box) + len(leaf.h) + n_planes + COST]] = np.inf
+        highs = linear_solver(p.c, p.A, p.row_lower, row_upper, lower, upper)
+        highs.setOptionValue("presolve", "off")
+        loaded = _Loaded(node, highs, self._facts(t, leaf, known), len(p.row_lower))
+        if kept is None:
+            self.loaded[leaf] = loaded
+        found = self._run(t, loaded)
+        for wider in WIDER:
+            if found is not None or not len(limits):
+                break
+            # A leaf that rounding has left empty. Wider limits take no dual vector away, and cost no more.
+            for row in limits:
+                highs.changeRowBounds(int(row), -np.inf, wider)
+            found = self._run(t, loaded)
+        return found
+
+    def _last(self, t: int, leaf: Leaf, price: float, known: tuple[Region, ...]) -> Word:
+        """The leaf's program as it was last, with the cuts since then; None where that does not do."""
+        loaded, facts = self.loaded.get(leaf), self._facts(t, leaf, known)
+        if loaded is None or loaded.facts[1] != facts[1]:
+            return None
+        node, highs = loaded.node, loaded.highs
+        new = csr_array(stated_cuts(self.hours[t], loaded.facts[0]))
+        at = np.concatenate([node.joined[t][0], node.loads[t][0], node.shares[t]])
+        n, zero = new.shape[0], np.zeros(new.shape[0])
+        highs.addRows(n, zero, zero + np.inf, new.nnz, new.indptr[:n], at[new.indices], new.data)
+        highs.changeColCost(0, price)
+        self.loaded[leaf] = replace(loaded, facts=facts)
+        return self._run(t, self.loaded[leaf])
+
+    def proof(
+        self, t: int, leaves: tuple[Leaf, ...], price: float, known: tuple[Region, ...], near: float
+    ) -> Proof | None:
+        """Dual vectors of all leaves that say what the cheapest one costs.
+
+        None without a word from the solver on the cheapest one. Leaves that are known to cost more by
+        ``near``, in $, have their proof; others are solved, by no more cuts than it takes.
+        """
+        cheapest = self.cheapest(t, leaves, price, known)
+        if cheapest.common is None:
+            return None
+        n = self._facts(t, leaves[0], known)[0]
+        kept = np.zeros(0, dtype=int)
+        value, own = np.inf, {}
+        for leaf in sorted(leaves, key=lambda leaf: self.least(t, leaf, price)):
+            far = self.least(t, leaf, price) > cheapest.value + near
+            moved = self._moved(t, leaf, price) if far else None
+            if moved is not None:
+                own[leaf] = self._whole(t, leaf, *moved, known)
+                continue
+            enough = False
+            if len(kept):
+                least, by = self.solved(t, leaf, price, known, kept), kept
+                enough = least.value >= cheapest.value - ROUNDING * abs(cheapest.value)
+            if not enough:
+                least, by = self.solved(t, leaf, price, known), np.arange(n)
+                if least.own is not None:
+                    kept = np.union1d(kept, np.flatnonzero(least.own[len(least.own) - n :]))
+            if least.own is not None:
+                value = min(value, least.value)
+            own[leaf] = self._whole(t, leaf, least, by, known)
+        return Proof(value, [own[leaf] for leaf in leaves], cheapest.common, kept)
+
+    def _moved(self, t: int, leaf: Leaf, price: float) -> tuple[Least, Array] | None:
+        """What is known of a leaf at another price as a dual vector at this one, and its cuts; None where
+        there is none.
+
+        A leaf's limits begin with those of the one that it was split off from, known regions and cuts only
+        grow in number: so a vector fits with zeros put in between.
+        """
+        known = self._known(leaf)
+        if known is None or (leaf.region is None) != (known.region is None):
+            return None
+        found = self.found[known]
+        if found.own is None:
+            return None
+        n, shares = found.facts[0], 2 * len(self.hours[t].box)
+        limits, planes, more = shares + len(known.h), found.facts[1], len(leaf.h) - len(known.h)
+        own = np.insert(found.own, np.full(more, limits), 0.0)
+        # The inflow's share of its box takes up what the price changes.
+        dearer, at = price - found.price, limits + more + planes
+        own[at + (LEAST if dearer > 0 else MOST)] += dearer
+        return replace(found, own=own), np.arange(n)
+
+    def _whole(self, t: int, leaf: Leaf, least: Least, by: Array, known: tuple[Region, ...]) -> Array:
+        """A leaf's dual vector by some cuts as one by all; without one, zeros, which is as safe."""
+        hour = self.hours[t]
+        n_cuts, n_planes = self._facts(t, leaf, known)
+        limits = 2 * len(hour.box) + len(leaf.h)
+        full = np.zeros(limits + n_planes + JOINED + n_cuts)
+        if least.own is not None:
+            planes = limits + least.facts[1]
+            full[:planes] = least.own[:planes]
+            full[limits + n_planes :][:JOINED] = least.own[planes : planes + JOINED]
+            full[limits + n_planes + JOINED + by] = least.own[planes + JOINED :]
+        return full
+
+    @staticmethod
+    def _run(t: int, loaded: "_Loaded") -> Word:
+        found = run(loaded.highs, LEAF_S)
+        if found.status != "solved" or found.x is None or found.row_duals is None:
+            return None
+        node, x, duals = loaded.node, found.x, found.row_duals
+        own = np.append(duals[node.own[t][0]], duals[loaded.n_rows :])
+        return found.objective, x[node.loads[t][0]], *x[node.joined[t][0]], own, duals[node.common[t]]

@@ -1,0 +1,218 @@
+"""What the hours cost at least, leaf by leaf, against the master program with all leaves and all cuts."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from proofs import begun
+
+from generators import instance
+from model.bounds import safe_bound
+from model.price_hull import Leaf, hull
+from model.program import compile_model
+from model.schemes import build
+from model.solvers import leaf_bounds
+from model.solvers.chebyshev import chebyshev
+from model.solvers.linear import LinearResult, solve_linear
+
+GAP = 1e-3
+
+
+@pytest.fixture(scope="module")
+def searched():
+    """A search after its root, and its bound."""
+    problem = build(instance(3, 1, hours=6))
+    search = begun(problem, compile_model(problem.m), GAP)
+    part = search._root()
+    return search, part
+
+
+def whole_master(search):
+    """The master with all leaves and cuts, solved."""
+    chosen = {t: tuple(leaves) for t, leaves in search.trees.items()}
+    p = hull(search.relaxed, search.node_hours, chosen, search._known()).program
+    found = solve_linear(p.c, p.A, p.row_lower, p.row_upper, p.lower, p.upper)
+    assert found.status == "solved"
+    return p, found
+
+
+def lagrangian(search, of_rows):
+    prices, known = search.leaves.prices(of_rows), search._known()
+    costs = [
+        min(search.leaves.solved(t, leaf, prices[t], known[t]).value for leaf in leaves)
+        for t, leaves in search.trees.items()
+    ]
+    return search.leaves.joint(of_rows) + sum(costs)
+
+
+def test_prices_of_the_master_with_all_leaves_give_its_value(searched):
+    search, part = searched
+    p, found = whole_master(search)
+    of_rows = found.row_duals[: len(search.relaxed.row_lower)]
+    assert lagrangian(search, of_rows) == pytest.approx(found.objective, rel=1e-7)
+    # What the search has proven is nearly all that its cuts tell.
+    assert part.bound <= found.objective + 1e-6 * abs(found.objective)
+    assert part.bound >= found.objective - GAP * abs(found.objective)
+
+
+def test_other_prices_give_less_and_their_proof_says_just_that(searched, monkeypatch):
+    search, _ = searched
+    _, found = whole_master(search)
+    best, rng = found.row_duals[: len(search.relaxed.row_lower)], np.random.default_rng(0)
+    nothing = replace(search.first, parts=()).least
+    assert nothing == -math.inf
+    for away in (0.0, 1.0, 30.0):
+        of_rows = best + away * rng.normal(size=len(best))
+        value = lagrangian(search, of_rows)
+        assert value <= found.objective + 1e-6 * abs(found.objective)
+        part = search._proof(search_part(nothing), {}, of_rows)
+        node = hull(search.relaxed, search.node_hours, part.chosen, part.known).program
+        assert part.bound == safe_bound(node, part.row_duals, part.cone_duals)
+        assert part.bound == pytest.approx(value, rel=1e-7)
+        assert part.chosen == {t: tuple(leaves) for t, leaves in search.trees.items()}
+
+
+def test_leaves_known_to_be_dear_are_proven_by_what_is_known_of_them_at_other_prices(searched, monkeypatch):
+    search, _ = searched
+    _, found = whole_master(search)
+    best, rng = found.row_duals[: len(search.relaxed.row_lower)], np.random.default_rng(2)
+    lagrangian(search, best)
+    solved, again = search.leaves.solved, []
+    monkeypatch.setattr(search.leaves, "solved", lambda *given: again.append(given) or solved(*given))
+    for away in (1e-3, 0.1, 1.0):
+        for sign in (-1.0, 1.0):
+            of_rows = best + sign * away * np.abs(rng.normal(size=len(best)))
+            again.clear()
+            part = search._proof(search_part(-math.inf), {}, of_rows)
+            assert len(again) < sum(map(len, search.trees.values()))
+            assert part.bound == pytest.approx(lagrangian(search, of_rows), rel=1e-7)
+
+
+def test_leaves_split_since_then_are_proven_by_what_is_known_of_the_whole(searched, monkeypatch):
+    search, _ = searched
+    _, found = whole_master(search)
+    of_rows, rng = found.row_duals[: len(search.relaxed.row_lower)], np.random.default_rng(3)
+    lagrangian(search, of_rows)
+    trees = {}
+    for t, leaves in search.trees.items():
+        trees[t] = list(leaves)
+        for leaf in (leaf for leaf in leaves if leaf.region is None):
+            g = rng.normal(size=len(leaf.G.T))
+            at = float(g @ chebyshev(leaf, search.hours[t].box)[0])
+            halves = [(g, at), (-g, -at)]
+            trees[t].remove(leaf)
+            trees[t] += [
+                Leaf(np.vstack([leaf.G, side]), np.append(leaf.h, limit), None, leaf)
+                for side, limit in halves
+            ]
+    monkeypatch.setattr(search, "trees", trees)
+    solved, again = search.leaves.solved, []
+    monkeypatch.setattr(search.leaves, "solved", lambda *given: again.append(given) or solved(*given))
+    part = search._proof(search_part(-math.inf), {}, of_rows + 0.01 * rng.normal(size=len(of_rows)))
+    assert 0 < len(again) < sum(map(len, trees.values()))
+    assert part.chosen == {t: tuple(leaves) for t, leaves in trees.items()}
+    duals = part.row_duals[: len(of_rows)]
+    assert part.bound == pytest.approx(lagrangian(search, duals), rel=1e-7)
+
+
+def search_part(bound):
+    from model.outcome import Bounded
+
+    return Bounded({}, {}, np.zeros(0), np.zeros(0), bound)
+
+
+def test_what_is_known_of_a_leaf_at_other_prices_is_no_more_than_it_costs(searched):
+    search, _ = searched
+    rng = np.random.default_rng(1)
+    seen = 0
+    for t, leaves in search.trees.items():
+        known = search._known()[t]
+        for leaf in leaves:
+            search.leaves.solved(t, leaf, 0.0, known)
+            for price in rng.normal(scale=200.0, size=2):
+                before = search.leaves.least(t, leaf, price)
+                after = search.leaves.solved(t, leaf, price, known).value
+                assert before <= after + 1e-6 * abs(after)
+                seen += before > -math.inf
+    assert seen > 20
+
+
+def test_the_cheapest_leaf_is_found_without_looking_at_all_of_them(searched, monkeypatch):
+    search, _ = searched
+    solved, asked = search.leaves.solved, []
+    for t, leaves in search.trees.items():
+        known = search._known()[t]
+        costs = [solved(t, leaf, 10.0, known).value for leaf in leaves]
+        monkeypatch.setattr(search.leaves, "solved", lambda *given: asked.append(given) or solved(*given))
+        found = search.leaves.cheapest(t, leaves, 10.5, known)
+        monkeypatch.setattr(search.leaves, "solved", solved)
+        assert found.value == pytest.approx(min(solved(t, leaf, 10.5, known).value for leaf in leaves))
+        assert found.value == pytest.approx(min(costs), rel=0.1)
+    assert 0 < len(asked) < sum(map(len, search.trees.values()))
+
+
+def test_a_leaf_resumed_with_later_cuts_costs_what_it_does_afresh(searched):
+    search, _ = searched
+    leaves, rng, resumed = search.leaves, np.random.default_rng(4), 0
+    every = dict(leaves.hours)
+    for t, own in search.trees.items():
+        known, cuts = search._known()[t], every[t].cuts
+        for first in (1, len(cuts.sides) // 2, len(cuts.sides)):
+            leaves.loaded.clear()
+            leaves.hours[t] = replace(every[t], cuts=cuts.kept(np.arange(first)))
+            for leaf in own:
+                leaves.solved(t, leaf, 5.0, known)
+            leaves.hours[t] = every[t]
+            for leaf in own:
+                price = float(100 * rng.normal())
+                last = leaves.solved(t, leaf, price, known)
+                resumed += leaves.loaded[leaf].facts != (first, 0)
+                afresh = leaves.solved(t, leaf, price, known, np.arange(len(cuts.sides)))
+                assert last.value == pytest.approx(afresh.value, rel=1e-7, abs=1e-7)
+                assert len(last.own) == len(afresh.own) and last.facts == afresh.facts
+                assert last.common == pytest.approx(afresh.common)
+    assert resumed
+
+
+def test_a_leaf_that_rounding_has_left_empty_costs_what_is_beside_it(searched):
+    search, _ = searched
+    leaves, (t, own) = search.leaves, next(iter(search.trees.items()))
+    known, g = search._known()[t], np.ones(len(search.hours[t].box))
+    leaf = max(own, key=lambda leaf: chebyshev(leaf, search.hours[t].box)[1])
+    at = float(g @ chebyshev(leaf, search.hours[t].box)[0])
+
+    def held(gap):
+        rows, limits = np.vstack([leaf.G, g, -g]), np.append(leaf.h, [at - gap, -at])
+        return leaves.solved(t, Leaf(rows, limits, leaf.region, leaf), 5.0, known)
+
+    line = held(0.0)
+    for gap in (1e-9, 1e-7, 1e-5):
+        empty = held(gap)
+        assert empty.own is not None and line.value - 1e-2 * abs(line.value) < empty.value
+        # Duals of the limits say that there is nothing between them.
+        a, b = 2 * len(search.hours[t].box), len(leaf.h)
+        assert empty.value <= line.value + 1e-5 * abs(line.value)
+        assert (empty.own[a + b : a + b + 2] <= 1e-9).all()
+
+
+def test_a_proof_takes_fewer_cuts_than_there_are(searched):
+    search, part = searched
+    assert 0 < len(search.tight) < search.n_cuts
+
+
+def test_a_leaf_without_a_word_from_the_solver_makes_no_bound_wrong(searched, monkeypatch):
+    search, _ = searched
+    _, found = whole_master(search)
+    of_rows = found.row_duals[: len(search.relaxed.row_lower)]
+    lagrangian(search, of_rows)
+    run, calls = leaf_bounds.run, []
+
+    def now_and_then(*given, **more):
+        calls.append(None)
+        nothing = LinearResult("error", None, None, np.inf)
+        return nothing if len(calls) % 3 == 0 else run(*given, **more)
+
+    monkeypatch.setattr(leaf_bounds, "run", now_and_then)
+    part = search._proof(search_part(-math.inf), {}, of_rows)
+    assert calls and part.bound <= found.objective + 1e-6 * abs(found.objective)
