@@ -175,6 +175,23 @@ def test_a_leaf_resumed_with_later_cuts_costs_what_it_does_afresh(searched):
     assert resumed
 
 
+def test_no_more_programs_stay_loaded_than_memory_has_room_for(searched, monkeypatch):
+    search, _ = searched
+    monkeypatch.setattr(leaf_bounds, "LOADED", 3)
+    _, found = whole_master(search)
+    search.leaves.loaded.clear()
+    lagrangian(search, found.row_duals[: len(search.relaxed.row_lower)])
+    asked = [(t, leaf) for t, leaves in search.trees.items() for leaf in leaves]
+    first, second, third = (leaf for _, leaf in asked[-3:])
+    assert list(search.leaves.loaded) == [first, second, third]
+    t = asked[-3][0]
+    search.leaves.solved(t, first, 1.0, search._known()[t])
+    assert list(search.leaves.loaded) == [second, third, first]
+    t, leaf = asked[0]
+    search.leaves.solved(t, leaf, 1.0, search._known()[t])
+    assert list(search.leaves.loaded) == [third, first, leaf]
+
+
 def test_a_leaf_that_rounding_has_left_empty_costs_what_is_beside_it(searched):
     search, _ = searched
     leaves, (t, own) = search.leaves, next(iter(search.trees.items()))

@@ -22,6 +22,8 @@ from model.solvers.linear import linear_solver, run
 
 # Seconds for a program of one leaf, which takes some milliseconds.
 LEAF_S = 10.0
+# So many leaves' programs stay loaded; each takes up to half a MiB.
+LOADED = 500
 # By how much, in p.u., the limits of a leaf without a solution are widened until it has one.
 WIDER = 1e-6, 1e-3
 # Rows of a leaf's share in the inflow and the cost: at most of each, and at least; of these the inflow's, and
@@ -213,7 +215,7 @@ class LeafBounds:
         highs.setOptionValue("presolve", "off")
         loaded = _Loaded(node, highs, self._facts(t, leaf, known), len(p.row_lower))
         if kept is None:
-            self.loaded[leaf] = loaded
+            self._keep(leaf, loaded)
         found = self._run(t, loaded)
         for wider in WIDER:
             if found is not None or not len(limits):
@@ -235,8 +237,15 @@ class LeafBounds:
         n, zero = new.shape[0], np.zeros(new.shape[0])
         highs.addRows(n, zero, zero + np.inf, new.nnz, new.indptr[:n], at[new.indices], new.data)
         highs.changeColCost(0, price)
-        self.loaded[leaf] = replace(loaded, facts=facts)
-        return self._run(t, self.loaded[leaf])
+        self._keep(leaf, replace(loaded, facts=facts))
+        return self._run(t, loaded)
+
+    def _keep(self, leaf: Leaf, loaded: "_Loaded") -> None:
+        """Keep a leaf's program, and let go of the one that was needed longest ago."""
+        self.loaded.pop(leaf, None)
+        self.loaded[leaf] = loaded
+        if len(self.loaded) > LOADED:
+            del self.loaded[next(iter(self.loaded))]
 
     def proof(
         self, t: int, leaves: tuple[Leaf, ...], price: float, known: tuple[Region, ...], near: float
