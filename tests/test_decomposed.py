@@ -260,6 +260,40 @@ def test_a_point_near_any_schedule_is_sound_and_no_dearer(search, seed):
     assert len(points.answers) == len(points.pressed) == len(prices) and not np.any(points.pressed)
 
 
+def test_beside_whole_binaries_the_schedule_is_improved_again(monkeypatch):
+    """From rest, where no step is worth its time until a binary in conflict is whole."""
+    search = apart(*compiled(TOYS["congested"]))
+    points, prices, leaves = search.points, native_prices(search), everywhere(search)
+    start, asked, right = np.zeros(points.flows.shape), [], points.ask
+    rounded_by_direction, j = hour_points.round_by_direction, int(np.flatnonzero(search.program.integer)[0])
+    t, torn = int(points.hour_of[j]), []
+
+    def once(program, x):
+        rounded, undecided = rounded_by_direction(program, x)
+        undecided[j] |= not torn
+        torn.append(j)
+        return rounded, undecided
+
+    monkeypatch.setattr(hour_points, "PROMISE", math.inf)
+    points.ask = lambda questions: asked.append(questions) or right(questions)
+    kept, _ = points.near(leaves, prices, start, -math.inf, 1e-4, math.inf)
+    assert (kept == start).all() and len(asked) == 1
+    asked.clear()
+    monkeypatch.setattr(hour_points, "round_by_direction", once)
+    schedule, found = points.near(leaves, prices, start, -math.inf, 1e-4, math.inf)
+    answer = assert_sound(search, schedule, found)
+    rest, moved = (points._look(own, prices).values.sum() for own in (start, schedule))
+    assert moved < rest - 1e-3 * abs(rest)
+    # It is held in all that is asked of its hour from then on, and there alone.
+    first, again, *later = asked[:-2]
+    side = again[0].fixed[points.number[j]]
+    assert [q.hour for q in again] == [t] and later and answer[j] == side
+    for questions in later:
+        for q in questions:
+            assert (q.hour == t) == (len(q.fixed) > len(first[q.hour].fixed))
+            assert q.hour != t or q.fixed[points.number[j]] == side
+
+
 def test_one_way_keeps_what_is_stored(search):
     points, rng = search.points, np.random.default_rng(0)
     schedule = rng.random(points.flows.shape)

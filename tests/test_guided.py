@@ -89,6 +89,19 @@ def test_every_battery_is_guided_within_its_limits(built, found):
     )
 
 
+def test_the_first_point_is_the_groups_schedule_or_batteries_at_rest(built, found, monkeypatch):
+    problem, program = built
+    search = Guided(problem, program, silent, found)
+    search.ask = workers._here(search.programs, math.inf)
+    points, first = search.points, search.idle()
+    flows = first.x[points.flows]
+    wished = points.one_way(found.power * program.upper[points.flows])
+    assert flows == pytest.approx(wished, abs=1e-9) and flows.max() > 1e-3
+    begin = points.begin
+    monkeypatch.setattr(points, "begin", lambda own, *more: None if own.any() else begin(own, *more))
+    assert not search.idle().x[points.flows].any()
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_a_guide_that_is_wrong_costs_time_and_no_proof(built, found, seed):
     problem, program = built
@@ -103,6 +116,7 @@ def test_a_guide_that_is_wrong_costs_time_and_no_proof(built, found, seed):
         prices=[price * rng.uniform(0, 3) for price in found.prices],
         pressed=[rng.normal(size=price.shape) for price in found.pressed],
         power=rng.uniform(0, 1, found.power.shape),
+        of_rows=found.of_rows * rng.uniform(-1, 3),
     )
     right = apart(problem, program)
     bound = certify(problem, program, right.solve(right.idle(), GAP, math.inf), GAP)
