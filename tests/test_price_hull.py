@@ -14,7 +14,7 @@ from model import price_hull
 from model.price_hull import HourLoads, Leaf, Region, hour_loads, hull, split, whole
 from model.program import compile_model
 from model.schemes import build
-from model.solvers.chebyshev import chebyshev
+from model.solvers.chebyshev import Balls, chebyshev
 from model.solvers.hour_market import HourMarket
 from model.solvers.relaxation import solve_relaxation
 
@@ -110,6 +110,24 @@ def test_the_chebyshev_ball_is_the_largest_that_fits():
     centre, radius = chebyshev(corner, np.array([[-1.0, 9.0], [0.5, 9.0]]))
     assert radius == pytest.approx(5 * 3.75 / (5 + 3.75 + 6.25))  # twice the area by the perimeter
     assert centre == pytest.approx([-1.0 + radius, 0.5 + radius])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_balls_in_what_halfspaces_leave_are_those_of_the_leaves_they_make(seed):
+    rng = np.random.default_rng(seed)
+    leaf = Leaf(rng.normal(size=(2, 2)), rng.uniform(0.5, 2.0, 2))
+    balls, cut = Balls(leaf, BOX), 0
+    for _ in range(12):
+        g, limit = rng.normal(size=2), float(rng.normal())
+        beyond = Leaf(np.vstack([leaf.G, -g]), np.append(leaf.h, -limit))
+        radius = chebyshev(beyond, BOX)[1]
+        assert balls.beyond(g, limit) == pytest.approx(radius, abs=1e-9)
+        within = Leaf(np.vstack([leaf.G, g]), np.append(leaf.h, limit))
+        if chebyshev(within, BOX)[1] > 0.1:
+            leaf, cut = within, cut + 1
+            balls.cut(g, limit)
+        assert balls.ball()[1] == pytest.approx(chebyshev(leaf, BOX)[1], abs=1e-9)
+    assert cut
 
 
 def test_a_leaf_beyond_its_box_has_no_ball():

@@ -185,17 +185,19 @@ def test_a_degenerate_market_leaves_its_hour_unexplored(congested, monkeypatch):
 @pytest.mark.parametrize("thin", [np.inf, None])
 def test_leaves_too_thin_are_not_split(congested, monkeypatch, thin):
     """Too thin before anything is explored, and too thin inside a region."""
-    chebyshev, calls = price_regions.chebyshev, []
 
-    def radius(leaf, box):
-        calls.append(leaf)
-        centre, size = chebyshev(leaf, box)
-        return centre, -1.0 if leaf.region is not None else size
+    class Thin(price_regions.Balls):
+        balls = 0
+
+        def ball(self):
+            self.balls += 1
+            centre, size = super().ball()
+            return centre, size if self.balls == 1 else -1.0
 
     if thin:
         monkeypatch.setattr(price_regions, "THIN", thin)
     else:
-        monkeypatch.setattr(price_regions, "chebyshev", radius)
+        monkeypatch.setattr(price_regions, "Balls", Thin)
     found = search(congested, lambda x: None).run(1e-6, later())
     assert all(len(leaves) == 1 for leaves in found.trees.values())
     is_valid_bound(congested, found)

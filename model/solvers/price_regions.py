@@ -22,7 +22,7 @@ from model.price_hull import HourLoads, Hull, Leaf, Region, hour_loads, hull, sp
 from model.problem import Problem
 from model.program import Array, Program
 from model.solvers.binaries import round_by_direction, settle
-from model.solvers.chebyshev import chebyshev
+from model.solvers.chebyshev import Balls, chebyshev
 from model.solvers.hour_market import HourMarket
 from model.solvers.relaxation import RelaxationResult, follow_ray, solve_relaxation
 
@@ -254,20 +254,21 @@ class Search:
     def _split(self, t: int, leaf: Leaf, load: Array) -> bool:
         """Explore a leaf from a load in it; false where the leaf is too thin or its answer degenerate."""
         hour = self.hours[t]
-        centre, radius = chebyshev(leaf, hour.box)
+        inside = Balls(leaf, hour.box)
+        centre, radius = inside.ball()
         if radius < THIN:
             return False
         region = self.markets[t].region(load + INWARD * (centre - load), hour)
         if region is None:
             return False
         facets: list[int] = []
-        for k in range(len(region.facets[1])):
-            beyond = split(leaf, region, [*facets, k])[-1]
-            if chebyshev(beyond, hour.box)[1] >= SLIVER:
+        for k, (g, limit) in enumerate(zip(*region.facets, strict=True)):
+            if inside.beyond(g, limit) >= SLIVER:
                 facets.append(k)
-        children = split(leaf, region, facets)
-        if chebyshev(children[0], hour.box)[1] < THIN:
+                inside.cut(g, limit)
+        if inside.ball()[1] < THIN:
             return False
+        children = split(leaf, region, facets)
         self.trees[t] = [other for other in self.trees[t] if other is not leaf] + children
         return True
 
