@@ -46,8 +46,10 @@ CLOSER, ROUGH = 0.004, 0.01
 # Reference prices are rounded to this part of their mean size.
 ROUNDED = 1e-3
 # New references of the batteries' prices, and the change, relative to the price, that is worth one.
-REFERENCES, SAME = 5, 1e-5
+REFERENCES, SAME = 20, 1e-5
 ROUNDS = 40
+# An answer that misses limits or the inflow by more, in p.u., is not what an hour can do.
+MOVED = 1e-6
 # The bound of a proof is the certificate's own, but for how regions are restated there.
 NEARLY = 0.98
 # At the prices of one master the hours are asked so many times at most, and explored so often each time.
@@ -212,7 +214,7 @@ class HourlySearch(Search):
             if stepped is None:
                 return False
             self.of_rows = stepped.mean(axis=0)
-            worth = self._prices(stepped)
+            worth = stepped - self.of_rows
         changed = np.abs(worth - self.reference).max(initial=0.0)
         if changed <= SAME * max(float(np.abs(worth).max(initial=0.0)), 1.0):
             return False
@@ -262,7 +264,18 @@ class HourlySearch(Search):
         """Put the questions of the cuts that proved the last bound anew."""
         tight = self.tight
         self.refer(reference)
-        self._put([replace(q, worth=reference[:, q.hour]) for q in tight])
+        asked = [replace(q, worth=reference[:, q.hour]) for q in tight]
+        for question, answer in zip(asked, self._put(asked), strict=True):
+            explored = any(leaf.G is question.G and leaf.region for leaf in self.trees[question.hour])
+            if answer is not None and explored:
+                self._learn(question, answer)
+
+    def _learn(self, question: Question, answer: Answer) -> None:
+        """What an hour can do in an explored leaf, which pays what the question says."""
+        if answer.moved > MOVED:
+            return
+        paid = float(question.lam @ answer.load)
+        self.storage.learn(question.hour, *self.points.stored(question.hour, answer.x, paid))
 
     def _root(self, fine: float = FINE) -> Bounded | None:
         """Rounds until the hours answer what the master's prices expect; the bound, and a point nearby."""
@@ -428,8 +441,7 @@ class HourlySearch(Search):
             if answer is not None:
                 self.points.learn(question, answer)
                 if use.leaf.region is not None:
-                    paid = float(use.leaf.region.lam @ answer.load)
-                    self.storage.learn(use.hour, *self.points.stored(use.hour, answer.x, paid))
+                    self._learn(question, answer)
                 self.answered.learn(use, answer)
         return answers
 
