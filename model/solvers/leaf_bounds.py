@@ -9,6 +9,7 @@ of the master program with all leaves, which nobody has to solve.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import highspy
 import numpy as np
@@ -82,6 +83,17 @@ class _Loaded:
     highs: highspy.Highs
     facts: tuple[int, int]
     n_rows: int
+
+
+class _Begin(NamedTuple):
+    """A leaf's own rows after the shares of its loads: its limits, the known planes of one that is not
+    explored, the shares of the inflow and the cost, and the cuts.
+    """
+
+    limits: int
+    planes: int
+    joined: int
+    cuts: int
 
 
 # What a leaf costs, its loads, inflow and cost there, its own duals and those of what joins leaves.
@@ -182,7 +194,7 @@ class LeafBounds:
         facts = self._facts(t, leaf, known)
         before = self.least(t, leaf, price) if kept is None else -np.inf
         if found is None:  # no word from the solver: what was known stands
-            least = Least(price, before if np.isfinite(before) else -np.inf, facts)
+            least = Least(price, before, facts)
         else:
             value, load, inflow, cost, own, common = found
             least = Least(price, value, facts, Use(t, leaf, 1.0, load, inflow, cost), own, common)
@@ -207,15 +219,15 @@ class LeafBounds:
         free = np.concatenate([np.arange(len(columns)), *node.loads[t], *node.joined[t]])
         lower[free], upper[free] = -np.inf, np.inf
         # Where cuts say that an hour cannot be in a leaf, it costs more than it ever may.
-        own, row_upper = node.own[t][0], p.row_upper.copy()
-        limits = own[2 * len(hour.box) :][: len(leaf.h)]
-        n_planes = self._facts(t, leaf, known)[1]
-        row_upper[own[2 * len(hour.box) + len(leaf.h) + n_planes + COST]] = np.inf
+        facts, own, row_upper = self._facts(t, leaf, known), node.own[t][0], p.row_upper.copy()
+        begin = self._begin(t, leaf, facts[1])
+        row_upper[own[begin.joined + COST]] = np.inf
         highs = linear_solver(p.c, p.A, p.row_lower, row_upper, lower, upper)
         highs.setOptionValue("presolve", "off")
-        loaded = _Loaded(node, highs, self._facts(t, leaf, known), len(p.row_lower))
+        loaded = _Loaded(node, highs, facts, len(p.row_lower))
         if kept is None:
             self._keep(leaf, loaded)
+        limits = own[begin.limits : begin.planes]
         found = self._run(t, loaded)
         for wider in WIDER:
             if found is not None or not len(limits):
@@ -293,26 +305,32 @@ class LeafBounds:
         found = self.found[known]
         if found.own is None:
             return None
-        n, shares = found.facts[0], 2 * len(self.hours[t].box)
-        limits, planes, more = shares + len(known.h), found.facts[1], len(leaf.h) - len(known.h)
-        own = np.insert(found.own, np.full(more, limits), 0.0)
+        n, planes = found.facts
+        own = np.insert(
+            found.own, np.full(len(leaf.h) - len(known.h), self._begin(t, known, planes).planes), 0.0
+        )
         # The inflow's share of its box takes up what the price changes.
-        dearer, at = price - found.price, limits + more + planes
-        own[at + (LEAST if dearer > 0 else MOST)] += dearer
+        dearer = price - found.price
+        own[self._begin(t, leaf, planes).joined + (LEAST if dearer > 0 else MOST)] += dearer
         return replace(found, own=own), np.arange(n)
 
     def _whole(self, t: int, leaf: Leaf, least: Least, by: Array, known: tuple[Region, ...]) -> Array:
         """A leaf's dual vector by some cuts as one by all; without one, zeros, which is as safe."""
-        hour = self.hours[t]
         n_cuts, n_planes = self._facts(t, leaf, known)
-        limits = 2 * len(hour.box) + len(leaf.h)
-        full = np.zeros(limits + n_planes + JOINED + n_cuts)
+        begin = self._begin(t, leaf, n_planes)
+        full = np.zeros(begin.cuts + n_cuts)
         if least.own is not None:
-            planes = limits + least.facts[1]
-            full[:planes] = least.own[:planes]
-            full[limits + n_planes :][:JOINED] = least.own[planes : planes + JOINED]
-            full[limits + n_planes + JOINED + by] = least.own[planes + JOINED :]
+            before = self._begin(t, leaf, least.facts[1])
+            full[: before.joined] = least.own[: before.joined]
+            full[begin.joined : begin.cuts] = least.own[before.joined : before.cuts]
+            full[begin.cuts + by] = least.own[before.cuts :]
         return full
+
+    def _begin(self, t: int, leaf: Leaf, n_planes: int) -> "_Begin":
+        """Where kinds of rows begin among a leaf's own."""
+        limits = 2 * len(self.hours[t].box)
+        planes = limits + len(leaf.h)
+        return _Begin(limits, planes, planes + n_planes, planes + n_planes + JOINED)
 
     @staticmethod
     def _run(t: int, loaded: "_Loaded") -> Word:
