@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from scipy.sparse import csr_array, hstack, vstack
+from scipy.sparse import csr_array
 
 from model.problem import Problem
 from model.program import Array, Program
@@ -199,7 +199,8 @@ def _view(hour: HourLoads, leaves: list[Leaf], known: tuple[Region, ...]) -> _Vi
 @dataclass(frozen=True)
 class Hull:
     """A program with the disjunctions of some hours, and the columns of each leaf's share and of its load
-    as seen from ``directions``: (leaf, direction). ``joined``: of hours with cuts, each leaf's part of the
+    as seen from ``directions``: (leaf, direction). ``paid``: what each unexplored leaf pays, -1 of others.
+    ``joined``: of hours with cuts, each leaf's part of the
     cuts' columns: (leaf, column). ``own``: the rows of each of an hour's leaves, cuts last; ``whole``: the
     row by which an hour's shares sum to one; ``common``: its other rows.
     """
@@ -207,6 +208,7 @@ class Hull:
     program: Program
     shares: dict[int, Array]
     loads: dict[int, Array]
+    paid: dict[int, Array]
     directions: dict[int, Array]
     joined: dict[int, Array]
     own: dict[int, list[Array]]
@@ -232,25 +234,24 @@ def hull(
     """
     rows = _Rows(len(relaxed.c))
     c = relaxed.c.copy()
-    shares, loads, directions, joined, own, common, whole_at = {}, {}, {}, {}, {}, {}, {}
+    shares, loads, paid, directions, joined, own, common, whole_at = {}, {}, {}, {}, {}, {}, {}, {}
     before = len(relaxed.row_lower)
     for t, leaves in chosen.items():
         hour, first = hours[t], rows.n
         c -= hour.cost - hour.native
         most = hour.price_cap * float(np.abs(hour.box).max(axis=1).sum())
-        payment = rows.columns([-most], [most], [1.0])[0]
+        payment = rows.columns([-most], [most], 1.0)[0]
         spent = np.flatnonzero(hour.cost)
         rows.add([payment, *spent], [1.0, *-hour.cost[spent]], -hour.native_cost, np.inf)
         view = _view(hour, [*leaves], known[t])
-        in_view, errors = view.of(np.array([region.lam for region in known[t]]).reshape(-1, len(hour.box)))
-        values = np.array([region.value for region in known[t]])
-        planes = np.column_stack([np.ones(len(values)), -in_view, hour.native_cost - values + errors])
+        planes = _planes(hour, known[t], view)
         z = rows.columns(np.zeros(len(leaves)), np.ones(len(leaves)))
         low, high = np.minimum(view.box[:, 0], 0), np.maximum(view.box[:, 1], 0)
         parts = np.array([rows.columns(low, high) for _ in leaves])
         total_columns, total_values = [payment], [1.0]
+        paid_at = np.full(len(leaves), -1)
         of_leaf = []
-        for leaf, share, part in zip(leaves, z, parts, strict=True):
+        for k, (leaf, share, part) in enumerate(zip(leaves, z, parts, strict=True)):
             begun = rows.n
             rows.add_shares(part, share, *view.box.T)
             in_view, errors = view.of(leaf.G)
@@ -261,10 +262,10 @@ def hull(
                 total_columns += [*part, share]
                 total_values += [*-in_view, float(error)]
             else:
-                paid = rows.columns([-most], [most])[0]
-                total_columns.append(paid)
+                paid_at[k] = rows.columns([-most], [most])[0]
+                total_columns.append(paid_at[k])
                 total_values.append(-1.0)
-                rows.add_all(np.concatenate([[paid], part, [share]]), planes, 0.0, np.inf)
+                rows.add_all(np.concatenate([[paid_at[k]], part, [share]]), planes, 0.0, np.inf)
             of_leaf.append(np.arange(begun, rows.n))
         if hour.cuts is not None:
             joined[t], of_cuts = _state_cuts(rows, relaxed, hour.cuts, view, z, parts)
@@ -277,12 +278,12 @@ def hull(
             columns = np.concatenate([hour.boundary[i] for i in at])
             weight = np.concatenate([np.full(len(hour.boundary[i]), direction[i]) for i in at])
             rows.add([*parts[:, b], *columns], [*np.ones(len(leaves)), *-weight], 0.0, 0.0)
-        shares[t], loads[t], directions[t] = z, parts, view.directions
+        shares[t], loads[t], directions[t], paid[t] = z, parts, view.directions, paid_at
         own[t] = [before + mine for mine in of_leaf]
         others = np.setdiff1d(np.arange(first, rows.n), np.concatenate(of_leaf))
         common[t] = before + others[others != whole_at[t] - before]
     program = rows.attached_to(replace(relaxed, c=c))
-    return Hull(program, shares, loads, directions, joined, own, common, whole_at)
+    return Hull(program, shares, loads, paid, directions, joined, own, common, whole_at)
 
 
 def _state_cuts(
@@ -329,46 +330,47 @@ def stated_cuts(hour: HourLoads, first: int) -> Array:
     return _stated(hour.cuts.kept(np.arange(first, len(hour.cuts.sides))), _view(hour, [], ()))
 
 
+def _planes(hour: HourLoads, known: tuple[Region, ...], view: _View) -> Array:
+    """Rows over what an unexplored leaf pays, its part of the loads and its share, each at least zero."""
+    in_view, errors = view.of(np.array([region.lam for region in known]).reshape(-1, len(hour.box)))
+    values = np.array([region.value for region in known])
+    return np.column_stack([np.ones(len(values)), -in_view, hour.native_cost - values + errors])
+
+
+def stated_planes(hour: HourLoads, known: tuple[Region, ...]) -> Array:
+    """The planes of known regions of an hour with cuts as :func:`hull` states them for an unexplored leaf:
+    rows over what it pays, its part of the loads, and its share, each at least zero.
+    """
+    return _planes(hour, known, _view(hour, [], ()))
+
+
 class _Rows:
     """Rows and columns to be added to a program."""
 
     def __init__(self, n_columns: int):
         self.first = self.next = n_columns
-        self.lower: list[float] = []
-        self.upper: list[float] = []
-        self.cost: list[float] = []
-        self.entries: tuple[list[int], list[int], list[float]] = ([], [], [])
-        self.row_lower: list[float] = []
-        self.row_upper: list[float] = []
+        self.n = 0
+        # Limits and costs of columns; entries' rows, columns and values; limits of rows.
+        none, nowhere = np.zeros(0), np.zeros(0, dtype=int)
+        self.boxes = [(none, none, none)]
+        self.entries = [(nowhere, nowhere, none)]
+        self.limits = [(none, none)]
 
-    def columns(
-        self, lower: Array | list[float], upper: Array | list[float], cost: list[float] | None = None
-    ) -> Array:
-        numbers = np.arange(self.next, self.next + len(lower))
-        self.next += len(lower)
-        self.lower.extend(lower)
-        self.upper.extend(upper)
-        self.cost.extend(cost or [0.0] * len(lower))
+    def columns(self, lower: Array | list[float], upper: Array | list[float], cost: float = 0.0) -> Array:
+        n = len(lower)
+        numbers = np.arange(self.next, self.next + n)
+        self.next += n
+        self.boxes.append((np.asarray(lower), np.asarray(upper), np.full(n, cost)))
         return numbers
 
     def add(
         self, columns: Array | list[int], values: Array | list[float], lower: float, upper: float
     ) -> None:
-        row = len(self.row_lower)
-        self.entries[0].extend([row] * len(columns))
-        self.entries[1].extend(columns)
-        self.entries[2].extend(values)
-        self.row_lower.append(lower)
-        self.row_upper.append(upper)
-
-    @property
-    def n(self) -> int:
-        """How many rows there are so far."""
-        return len(self.row_lower)
+        self._add_each(np.atleast_2d(columns), np.atleast_2d(values), lower, upper)
 
     def add_all(self, columns: Array, values: Array, lower: float, upper: float) -> None:
         """Rows over the same columns: ``values`` (rows, columns)."""
-        self._add_each(np.tile(columns, (len(values), 1)), values, lower, upper)
+        self._add_each(np.broadcast_to(columns, values.shape), values, lower, upper)
 
     def add_shares(self, parts: Array, share: int, low: Array, high: Array) -> None:
         """Each part between its limits times the share."""
@@ -377,29 +379,37 @@ class _Rows:
         self._add_each(pairs, np.column_stack([np.ones(len(parts)), -low]), 0.0, np.inf)
 
     def _add_each(self, columns: Array, values: Array, lower: float, upper: float) -> None:
-        numbers = self.n + np.arange(len(values))
-        self.entries[0].extend(np.repeat(numbers, columns.shape[-1]))
-        self.entries[1].extend(columns.ravel())
-        self.entries[2].extend(values.ravel())
-        self.row_lower.extend([lower] * len(values))
-        self.row_upper.extend([upper] * len(values))
+        m = len(values)
+        numbers = np.arange(self.n, self.n + m)
+        self.n += m
+        self.entries.append((np.repeat(numbers, columns.shape[1]), columns.ravel(), values.ravel()))
+        self.limits.append((np.full(m, lower), np.full(m, upper)))
 
     def attached_to(self, program: Program) -> Program:
         extra = self.next - self.first
-        row, column, value = self.entries
-        own = csr_array((value, (row, column)), shape=(len(self.row_lower), self.next))
-        wide = hstack([program.A, csr_array((program.A.shape[0], extra))])
+        lower, upper, cost = (np.concatenate(parts) for parts in zip(*self.boxes, strict=True))
+        row_lower, row_upper = (np.concatenate(parts) for parts in zip(*self.limits, strict=True))
+        row, column, value = (np.concatenate(parts) for parts in zip(*self.entries, strict=True))
+        A, cone_A = program.A, program.cone_A
+        ends = A.nnz + np.cumsum(np.bincount(row, minlength=self.n))
+        # Rows come in their order, so they follow the program's as they are.
+        wider = csr_array(
+            (np.append(A.data, value), np.append(A.indices, column), np.append(A.indptr, ends)),
+            shape=(A.shape[0] + self.n, self.next),
+        )
         free = np.zeros(extra, dtype=bool)  # every box here follows from the rows
         return replace(
             program,
-            c=np.append(program.c, self.cost),
-            A=vstack([wide, own], format="csr"),
-            row_lower=np.append(program.row_lower, self.row_lower),
-            row_upper=np.append(program.row_upper, self.row_upper),
-            lower=np.append(program.lower, self.lower),
-            upper=np.append(program.upper, self.upper),
+            c=np.append(program.c, cost),
+            A=wider,
+            row_lower=np.append(program.row_lower, row_lower),
+            row_upper=np.append(program.row_upper, row_upper),
+            lower=np.append(program.lower, lower),
+            upper=np.append(program.upper, upper),
             integer=np.append(program.integer, free),
             enforced_lower=np.append(program.enforced_lower, free),
             enforced_upper=np.append(program.enforced_upper, free),
-            cone_A=hstack([program.cone_A, csr_array((program.cone_A.shape[0], extra))], format="csr"),
+            cone_A=csr_array(
+                (cone_A.data, cone_A.indices, cone_A.indptr), shape=(cone_A.shape[0], self.next)
+            ),
         )

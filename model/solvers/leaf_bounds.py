@@ -17,7 +17,7 @@ from scipy.sparse import csr_array
 
 from model.bounds import safe_bound
 from model.by_hour import HourBlocks
-from model.price_hull import HourLoads, Hull, Leaf, Region, hull, stated_cuts
+from model.price_hull import HourLoads, Hull, Leaf, Region, hull, stated_cuts, stated_planes
 from model.program import Array
 from model.solvers.linear import linear_solver, run
 
@@ -77,12 +77,13 @@ class Proof:
 
 @dataclass(frozen=True)
 class _Loaded:
-    """A leaf's program and the solver that holds it, with later cuts after its ``n_rows`` rows."""
+    """A leaf's program and the solver that holds it, which rested on ``facts``, one after another: after the
+    program's rows there are the later planes of each, then its later cuts.
+    """
 
     node: Hull
     highs: highspy.Highs
-    facts: tuple[int, int]
-    n_rows: int
+    facts: tuple[tuple[int, int], ...]
 
 
 class _Begin(NamedTuple):
@@ -224,33 +225,37 @@ class LeafBounds:
         row_upper[own[begin.joined + COST]] = np.inf
         highs = linear_solver(p.c, p.A, p.row_lower, row_upper, lower, upper)
         highs.setOptionValue("presolve", "off")
-        loaded = _Loaded(node, highs, facts, len(p.row_lower))
+        loaded = _Loaded(node, highs, (facts,))
         if kept is None:
             self._keep(leaf, loaded)
         limits = own[begin.limits : begin.planes]
-        found = self._run(t, loaded)
+        found = self._run(t, leaf, loaded)
         for wider in WIDER:
             if found is not None or not len(limits):
                 break
             # A leaf that rounding has left empty. Wider limits take no dual vector away, and cost no more.
             for row in limits:
                 highs.changeRowBounds(int(row), -np.inf, wider)
-            found = self._run(t, loaded)
+            found = self._run(t, leaf, loaded)
         return found
 
     def _last(self, t: int, leaf: Leaf, price: float, known: tuple[Region, ...]) -> Word:
-        """The leaf's program as it was last, with the cuts since then; None where that does not do."""
+        """The leaf's program as it was last, with the known regions and cuts since then; None where that does
+        not do.
+        """
         loaded, facts = self.loaded.get(leaf), self._facts(t, leaf, known)
-        if loaded is None or loaded.facts[1] != facts[1]:
+        if loaded is None:
             return None
-        node, highs = loaded.node, loaded.highs
-        new = csr_array(stated_cuts(self.hours[t], loaded.facts[0]))
-        at = np.concatenate([node.joined[t][0], node.loads[t][0], node.shares[t]])
-        n, zero = new.shape[0], np.zeros(new.shape[0])
-        highs.addRows(n, zero, zero + np.inf, new.nnz, new.indptr[:n], at[new.indices], new.data)
+        node, highs, (n_cuts, n_planes) = loaded.node, loaded.highs, loaded.facts[-1]
+        parts, share, hour = node.loads[t][0], node.shares[t], self.hours[t]
+        if leaf.region is None:
+            planes = stated_planes(hour, known[n_planes:])
+            _add_rows(highs, np.concatenate([node.paid[t], parts, share]), planes)
+        _add_rows(highs, np.concatenate([node.joined[t][0], parts, share]), stated_cuts(hour, n_cuts))
         highs.changeColCost(0, price)
-        self._keep(leaf, replace(loaded, facts=facts))
-        return self._run(t, loaded)
+        loaded = replace(loaded, facts=(*loaded.facts, facts))
+        self._keep(leaf, loaded)
+        return self._run(t, leaf, loaded)
 
     def _keep(self, leaf: Leaf, loaded: "_Loaded") -> None:
         """Keep a leaf's program, and let go of the one that was needed longest ago."""
@@ -332,11 +337,23 @@ class LeafBounds:
         planes = limits + len(leaf.h)
         return _Begin(limits, planes, planes + n_planes, planes + n_planes + JOINED)
 
-    @staticmethod
-    def _run(t: int, loaded: "_Loaded") -> Word:
+    def _run(self, t: int, leaf: Leaf, loaded: _Loaded) -> Word:
         found = run(loaded.highs, LEAF_S)
         if found.status != "solved" or found.x is None or found.row_duals is None:
             return None
         node, x, duals = loaded.node, found.x, found.row_duals
-        own = np.append(duals[node.own[t][0]], duals[loaded.n_rows :])
+        own, later = duals[node.own[t][0]], duals[len(node.program.row_lower) :]
+        if len(later):
+            # Planes come before what is joined, cuts last.
+            grown = np.diff(loaded.facts, axis=0)[:, ::-1]
+            of_plane = np.tile([True, False], len(grown)).repeat(grown.ravel())
+            planes = self._begin(t, leaf, loaded.facts[0][1]).joined
+            own = np.concatenate([own[:planes], later[of_plane], own[planes:], later[~of_plane]])
         return found.objective, x[node.loads[t][0]], *x[node.joined[t][0]], own, duals[node.common[t]]
+
+
+def _add_rows(highs: highspy.Highs, columns: Array, values: Array) -> None:
+    """Rows over the same columns, each at least zero."""
+    rows = csr_array(values)
+    n, zero = rows.shape[0], np.zeros(rows.shape[0])
+    highs.addRows(n, zero, zero + np.inf, rows.nnz, rows.indptr[:n], columns[rows.indices], rows.data)
