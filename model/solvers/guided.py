@@ -77,7 +77,7 @@ class Scout(HourlySearch):
         self, node: Hull, chosen: Allowed, known: Known, fixed: Fixed, x: Array, ended: float
     ) -> Array | None:
         """No point, but its leaves, prices and schedule."""
-        found = self._chosen(node, chosen, known, ended)
+        found = self._chosen(chosen, ended)
         if found is not None:
             self.schedule = self.points.better(*found, *self._aims(ended))
         return None

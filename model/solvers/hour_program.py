@@ -13,8 +13,8 @@ from model.solvers.alike import solve_alike
 from model.solvers.conic import ConicResult
 from model.solvers.twins import Merged, merge
 
-# What an hour pays, for each hour of the day, to leave a leaf or the inflow asked for, relative to its
-# dearest price.
+# What an hour pays to leave a leaf or the inflow asked for, relative to its dearest price. Steeper penalties
+# take more steps.
 PENALTY = 5.0
 # How many limits questions have room for, and multiples of it: programs of one room are alike.
 ROOM = 8
@@ -67,7 +67,6 @@ class Hour:
     program: Program
     batteries: Array
     n_hosts: int
-    hours: int
 
     # How many questions are best answered together.
     together = LANES
@@ -83,7 +82,7 @@ class Hour:
         n, n_rows, n_hosts = len(merged.program.c), len(merged.program.row_lower), len(question.lam)
         prices = np.abs(np.concatenate([question.lam, merged.program.c]))
         c, lower, upper = t.c.copy(), t.lower.copy(), t.upper.copy()
-        c[n:] = PENALTY * self.hours * max(float(prices.max(initial=0.0)), 1.0)
+        c[n:] = PENALTY * max(float(prices.max(initial=0.0)), 1.0)
         c[merged.columns[self.batteries]] = question.worth
         c[n - n_hosts : n] += question.lam
         upper[n : n + m] = np.inf
@@ -182,5 +181,5 @@ def hours_of(blocks: HourBlocks) -> list[Hour]:
         p, rows, cone_rows = blocks.program, blocks.rows[t], blocks.cone_rows[t]
         part = p.part(columns, rows, cone_rows, blocks.cone_dims[t])
         batteries = np.searchsorted(own, blocks.batteries[:, t])
-        found.append(Hour(part, batteries, len(blocks.loads_at[t]), blocks.n_blocks))
+        found.append(Hour(part, batteries, len(blocks.loads_at[t])))
     return found

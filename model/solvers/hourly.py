@@ -52,8 +52,9 @@ ROUNDS = 40
 MOVED = 1e-6
 # The bound of a proof is the certificate's own, but for how regions are restated there.
 NEARLY = 0.98
-# At the prices of one master the hours are asked so many times at most, and explored so often each time.
-DEEP, SPLITS = 8, 2
+# At the prices of one master the hours are asked so many times at most, and while at least one of FEW has to
+# be; each time they are explored so often.
+DEEP, FEW, SPLITS = 8, 4, 2
 # So many of an hour's cheapest leaves are in the master program.
 ACTIVE = 4
 # Cuts that hold leaves dearer than the cheapest one by up to this part of the cost are asked anew: at other
@@ -380,7 +381,9 @@ class HourlySearch(Search):
                 if found.use is not None and self.answered.most_short(found.use) > each
             ]
             late = time.monotonic() >= min(self.due, ended - self._proof_s(allowed))
-            if not uses or late or (number and sum(least.values()) - before < each):
+            # New prices tell more than a few hours do at old ones, which would not keep all workers busy.
+            few = len(uses) * FEW < len(self.hours) or sum(least.values()) - before < each
+            if not uses or late or (number and few):
                 return least, number > 0
             self._ask(uses, [self._paid(use) for use in uses])
         return least, True
@@ -470,7 +473,7 @@ class HourlySearch(Search):
         # By then there has to be a point; before, one of a reference that is replaced is not worth its time.
         rough = self.fine > FINE and time.monotonic() < self.due
         self.due = self.due if rough else np.inf
-        found = self._chosen(node, chosen, known, ended)
+        found = self._chosen(chosen, ended)
         if found is None:
             return None
         if rough:
@@ -479,16 +482,20 @@ class HourlySearch(Search):
         self.schedule, point = self.points.near(*found, *self._aims(ended))
         return self._keep(None if point is None else self.point(point))
 
-    def _chosen(
-        self, node: Hull, chosen: Allowed, known: Known, ended: float
-    ) -> tuple[list[Leaf], list[Array], Array] | None:
+    def _chosen(self, chosen: Allowed, ended: float) -> tuple[list[Leaf], list[Array], Array] | None:
         """The best choice of one leaf an hour, its prices, and a schedule: the latest one, where prices are
         what they were, else what the hours wish there.
         """
         enough = self.fine * self.gap * max(abs(self.best.value), 1.0)
         # A better choice and a better schedule must leave time for whole binaries: else there is no point.
         picking = _halfway(ended)
-        for _ in range(PICKS):
+        for number in range(PICKS):
+            # Leaves that were explored since then have become several.
+            chosen = {
+                t: tuple(leaf for leaf in self.trees[t] if leaf.within(own)) for t, own in chosen.items()
+            }
+            node = hull(self.relaxed, self.node_hours, chosen, self._known())
+            last = number == PICKS - 1 or time.monotonic() >= picking
             found = None if time.monotonic() >= ended else self._picked(node, chosen, ended)
             if found is None:
                 return None
@@ -501,9 +508,9 @@ class HourlySearch(Search):
             ]
             asked = [use for use in uses if self.answered.most_short(use) > enough / len(uses)]
             self._ask(asked, [self._paid(use) for use in asked])
-            if self.answered.missed(asked) <= enough or time.monotonic() >= picking:
+            fresh = not last and any([self._explored(use) for use in asked])
+            if last or (self.answered.missed(asked) <= enough and not fresh):
                 break
-            node = hull(self.relaxed, self.node_hours, chosen, known)
         prices = [self._price(t, leaf) for t, leaf in enumerate(leaves)]
         told = self.points.known
         unknown = [use for use in uses if not told(use.hour, use.leaf, prices[use.hour])]
@@ -532,21 +539,27 @@ class HourlySearch(Search):
         """A candidate lies wholly in a leaf of each hour already."""
 
     def _picked(self, node: Hull, chosen: Allowed, ended: float) -> tuple[Allowed, Array] | None:
-        """The best choice of one leaf an hour, by the master: explored ones, where they will do."""
+        """The best choice of one leaf an hour, by the master; of explored ones, where one is near enough."""
         p = node.program
         shares = np.concatenate([node.shares[t] for t in chosen])
         explored = np.array([leaf.region is not None for t in chosen for leaf in chosen[t]])
         integer = np.zeros(len(p.c), dtype=bool)
         integer[shares] = True
+        most = max(self.bounds) + self._margin(max(self.bounds), self.gap)
+        best = None
         for left_out in (shares[~explored], shares[:0]):
             upper = p.upper.copy()
             upper[left_out] = 0.0
             highs = linear_solver(p.c, p.A, p.row_lower, p.row_upper, p.lower, upper, integer)
             highs.setOptionValue("mip_rel_gap", FINE * self.gap)
             found = run(highs, min(PICKING_S, max(ended - time.monotonic(), 0.1)))
-            if found.x is not None:
-                return self._largest(node, chosen, found.x), found.x
-        return None
+            if found.x is not None and (best is None or found.objective < best.objective):
+                best = found
+            if best is not None and best.objective <= most:
+                break
+        if best is None or best.x is None:
+            return None
+        return self._largest(node, chosen, best.x), best.x
 
 
 def _halfway(ended: float) -> float:
