@@ -225,13 +225,13 @@ def test_a_leaf_without_a_word_from_the_solver_makes_no_bound_wrong(searched, mo
     _, found = whole_master(search)
     of_rows = found.row_duals[: len(search.relaxed.row_lower)]
     lagrangian(search, of_rows)
-    run, calls = leaf_bounds.run, []
+    run, calls = leaf_bounds.run_either, []
 
     def now_and_then(*given, **more):
         calls.append(None)
         nothing = LinearResult("error", None, None, np.inf)
         return nothing if len(calls) % 3 == 0 else run(*given, **more)
 
-    monkeypatch.setattr(leaf_bounds, "run", now_and_then)
+    monkeypatch.setattr(leaf_bounds, "run_either", now_and_then)
     part = search._proof(search_part(-math.inf), {}, of_rows)
     assert calls and part.bound <= found.objective + 1e-6 * abs(found.objective)

@@ -19,7 +19,7 @@ from model.bounds import safe_bound
 from model.by_hour import HourBlocks
 from model.price_hull import HourLoads, Hull, Leaf, Region, hull, stated_cuts, stated_planes
 from model.program import Array
-from model.solvers.linear import linear_solver, run
+from model.solvers.linear import linear_solver, run_either
 
 # Seconds for a program of one leaf, which takes some milliseconds.
 LEAF_S = 10.0
@@ -294,6 +294,8 @@ class LeafBounds:
                     kept = np.union1d(kept, np.flatnonzero(least.own[len(least.own) - n :]))
             if least.own is not None:
                 value = min(value, least.value)
+            else:  # no word from the solver: what was known before
+                least, by = self._moved(t, leaf, price) or (least, by)
             own[leaf] = self._whole(t, leaf, least, by, known)
         return Proof(value, [own[leaf] for leaf in leaves], cheapest.common, kept)
 
@@ -304,12 +306,13 @@ class LeafBounds:
         A leaf's limits begin with those of the one that it was split off from, known regions and cuts only
         grow in number: so a vector fits with zeros put in between.
         """
-        known = self._known(leaf)
+        known: Leaf | None = leaf
+        while known is not None and (known not in self.found or self.found[known].own is None):
+            known = known.parent
         if known is None or (leaf.region is None) != (known.region is None):
             return None
         found = self.found[known]
-        if found.own is None:
-            return None
+        assert found.own is not None
         n, planes = found.facts
         own = np.insert(
             found.own, np.full(len(leaf.h) - len(known.h), self._begin(t, known, planes).planes), 0.0
@@ -338,7 +341,7 @@ class LeafBounds:
         return _Begin(limits, planes, planes + n_planes, planes + n_planes + JOINED)
 
     def _run(self, t: int, leaf: Leaf, loaded: _Loaded) -> Word:
-        found = run(loaded.highs, LEAF_S)
+        found = run_either(loaded.highs, LEAF_S)
         if found.status != "solved" or found.x is None or found.row_duals is None:
             return None
         node, x, duals = loaded.node, found.x, found.row_duals

@@ -88,10 +88,15 @@ def solve_linear(
     time_limit_s: float = np.inf,
 ) -> LinearResult:
     """Solve one linear program; where the simplex method loses its way, by an interior-point method."""
-    highs = linear_solver(c, A, row_lower, row_upper, lower, upper)
+    return run_either(linear_solver(c, A, row_lower, row_upper, lower, upper), time_limit_s)
+
+
+def run_either(highs: highspy.Highs, time_limit_s: float = np.inf) -> LinearResult:
+    """Run a loaded linear program; where the simplex method loses its way, by an interior-point method."""
     found = run(highs, time_limit_s)
     if found.status == "error":
         highs.clearSolver()
         highs.setOptionValue("solver", "ipm")
         found = run(highs, time_limit_s)
+        highs.setOptionValue("solver", "choose")
     return found
