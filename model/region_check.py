@@ -9,8 +9,10 @@ the plane would not do: a price may change within what a tolerance of phi, which
 
 from collections.abc import Iterator
 
+import highspy
 import numpy as np
 from scipy.optimize import linprog
+from scipy.sparse import csr_array
 
 from model.data import Instance
 from model.follower_check import TIGHT, FollowerRestated
@@ -117,14 +119,34 @@ def _price_error(follower: FollowerRestated, at: list[int], lam: Array, held: Ar
 
 
 def _least(affine: Array, leaf: Leaf, box: Array, power: float) -> float:
-    """Least value over a leaf of rows ``a0 + a L``; a linear program only where the box leaves it open."""
+    """Least value over a leaf of rows ``a0 + a L``, or 0; linear programs where the box leaves it open."""
     low = affine[:, 0] + np.where(
         affine[:, 1:] > 0, affine[:, 1:] * box[:, 0], affine[:, 1:] * box[:, 1]
     ).sum(axis=1)
+    unsure = affine[low < -power]
+    if not len(unsure):
+        return 0.0
+    n = len(box)
+    lp = highspy.HighsLp()
+    lp.num_col_, lp.num_row_ = n, len(leaf.h)
+    lp.col_cost_, lp.col_lower_, lp.col_upper_ = np.zeros(n), box[:, 0], box[:, 1]
+    lp.row_lower_, lp.row_upper_ = np.full(len(leaf.h), -np.inf), leaf.h
+    rows = csr_array(leaf.G)
+    lp.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
+    lp.a_matrix_.start_, lp.a_matrix_.index_, lp.a_matrix_.value_ = rows.indptr, rows.indices, rows.data
+    # One instance for all rows: each begins where the last one ended, a tenth of the time of one by one.
+    highs = highspy.Highs()
+    highs.silent()
+    for option, value in TIGHT.items():
+        highs.setOptionValue(option, value)
+    highs.passModel(lp)
     least = 0.0
-    for row in affine[low < -power]:
-        found = linprog(row[1:], leaf.G, leaf.h, bounds=box, method="highs", options=TIGHT)
-        least = min(least, row[0] + found.fun if found.status == 0 else -np.inf)
+    for row in unsure:
+        highs.changeColsCost(n, np.arange(n, dtype=np.int32), row[1:])
+        highs.run()
+        if highs.getModelStatus() != highspy.HighsModelStatus.kOptimal:
+            return -np.inf
+        least = min(least, float(row[0] + highs.getInfo().objective_function_value))
     return least
 
 

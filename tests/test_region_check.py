@@ -284,7 +284,7 @@ def test_the_least_value_over_a_leaf_is_that_of_a_linear_program():
 
 
 def test_rows_that_the_box_settles_need_no_linear_program(monkeypatch):
-    monkeypatch.setattr("model.region_check.linprog", None)
+    monkeypatch.setattr("model.region_check.highspy", None)
     box = np.array([[-1.0, 2.0], [0.5, 3.0]])
     everywhere = Leaf(np.zeros((0, 2)), np.zeros(0))
     assert (
