@@ -257,7 +257,7 @@ class LeafBounds:
         self._keep(leaf, loaded)
         return self._run(t, leaf, loaded)
 
-    def _keep(self, leaf: Leaf, loaded: "_Loaded") -> None:
+    def _keep(self, leaf: Leaf, loaded: _Loaded) -> None:
         """Keep a leaf's program, and let go of the one that was needed longest ago."""
         self.loaded.pop(leaf, None)
         self.loaded[leaf] = loaded
@@ -334,7 +334,7 @@ class LeafBounds:
             full[begin.cuts + by] = least.own[before.cuts :]
         return full
 
-    def _begin(self, t: int, leaf: Leaf, n_planes: int) -> "_Begin":
+    def _begin(self, t: int, leaf: Leaf, n_planes: int) -> _Begin:
         """Where kinds of rows begin among a leaf's own."""
         limits = 2 * len(self.hours[t].box)
         planes = limits + len(leaf.h)
