@@ -119,14 +119,56 @@ def test_points_and_dual_vectors_are_those_of_clarabel(seed, monkeypatch):
         assert abs(proven - p.c @ expected.x) <= 5e-6 * scale
 
 
-@pytest.mark.parametrize("n", [1, 2, 3, 5])
+def of_one_pattern(n: int, seed: int = 3) -> list[Program]:
+    """Programs of one pattern with costs of their own, which take unlike numbers of steps."""
+    four, rng = drawn(seed), np.random.default_rng(seed)
+    return [
+        replace(p, c=p.c + rng.normal(size=len(p.c)) * np.isfinite(p.upper))
+        for p in (four[k % LANES] for k in range(n))
+    ]
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 5, 13])
 def test_any_number_of_programs_is_solved_and_none_depends_on_the_others(n, monkeypatch):
-    programs = [*drawn(3), *drawn(3)[:1]][:n]
+    """To the last bit: which programs were in a lane before, and beside it, says nothing."""
+    programs = of_one_pattern(n)
     found = side_by_side(programs, monkeypatch)
     assert len(found) == n
     for p, own in zip(programs, found, strict=True):
         (alone,) = side_by_side([p], monkeypatch)
-        assert np.allclose(own.x, alone.x, atol=1e-8)
+        assert np.array_equal(own.x, alone.x) and np.array_equal(own.row_duals, alone.row_duals)
+        assert np.array_equal(own.cone_duals, alone.cone_duals) and own.iterations == alone.iterations
+    assert n < 5 or len({own.iterations for own in found}) > 1
+
+
+def test_a_lane_is_taken_by_the_next_program_when_one_ends(monkeypatch):
+    """Thirteen programs take as many steps as lanes that are never idle before the last program begins."""
+    steps = []
+    factorise = method._Method._factorise
+
+    def counted(self):
+        steps.append(1)
+        factorise(self)
+
+    monkeypatch.setattr(method._Method, "_factorise", counted)
+    programs = of_one_pattern(13)
+    found = side_by_side(programs, monkeypatch)
+    lanes = [0] * LANES
+    for own in found:  # the lane that is free first takes it; a step of least squares is one more
+        lanes[lanes.index(min(lanes))] += own.iterations + 1
+    assert len(steps) == max(lanes)
+
+
+def test_what_does_not_converge_leaves_its_lane_to_the_next(monkeypatch):
+    programs = of_one_pattern(9)
+    low, up = programs[2].row_lower.copy(), programs[2].row_upper.copy()
+    low[0] = up[0] = 1e4
+    bad = replace(programs[2], row_lower=low, row_upper=up)
+    right = side_by_side(programs, monkeypatch)
+    found = solve_alike([*programs[:2], bad, *programs[3:]], exact=True)
+    assert found[2].status != "solved"
+    for k in {*range(9)} - {2}:
+        assert np.array_equal(found[k].x, right[k].x)
 
 
 def test_programs_may_fix_different_columns(monkeypatch):
@@ -381,7 +423,7 @@ def test_more_limits_than_there_is_room_for_get_more_room():
     assert one.load[0] >= 0.04 - one.moved - 1e-6
 
 
-def test_questions_of_a_kind_go_together_in_groups_of_equal_size():
+def test_questions_of_a_kind_go_together_in_as_many_groups_as_workers():
     class Pair:
         together = 2
 
@@ -390,5 +432,7 @@ def test_questions_of_a_kind_go_together_in_groups_of_equal_size():
 
     programs = [Pair(), Single(), Pair()]
     asked = [SimpleNamespace(program=k) for k in (0, 1, 2, 0, 2, 1, 0)]
-    assert workers._groups(programs, asked) == [[0], [2, 3], [4, 6], [1], [5]]
-    assert workers._groups(programs, []) == []
+    assert workers._groups(programs, asked, 1) == [[0, 2, 3, 4, 6], [1], [5]]
+    assert workers._groups(programs, asked, 2) == [[0, 3, 6], [2, 4], [1], [5]]
+    assert workers._groups(programs, asked, 9) == [[0, 4], [2, 6], [3], [1], [5]]
+    assert workers._groups(programs, [], 2) == []

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from model.interior_point import LANES
 from model.program import Array, Program
 from model.solvers.conic import FIXED, TOLERANCE, ConicResult, miss_allowed, misses, solve_conic
 
@@ -62,10 +61,7 @@ def solve_alike(programs: Sequence[Program], *, exact: bool) -> list[ConicResult
         else:
             alike.setdefault(_shape(program), []).append(k)
     for shape, numbers in alike.items():
-        for first in range(0, len(numbers), LANES):
-            group = numbers[first : first + LANES]
-            found = _solve_group(shape, [programs[k] for k in group], exact)
-            results |= zip(group, found, strict=True)
+        results |= zip(numbers, _solve_group(shape, [programs[k] for k in numbers], exact), strict=True)
     return [results[k] for k in range(len(programs))]
 
 
@@ -78,12 +74,9 @@ def _solve_group(shape: Shape, programs: Sequence[Program], exact: bool) -> list
     pairs = list(zip(programs, fixed, strict=True))
     at_most = np.flatnonzero(np.any([p.enforced_upper & ~held for p, held in pairs], axis=0))
     at_least = np.flatnonzero(np.any([p.enforced_lower & ~held for p, held in pairs], axis=0))
-    n, m = len(programs[0].c), len(shape.sign)
-    c, entries, side = np.zeros((n, LANES)), np.zeros((len(shape.columns), LANES)), np.zeros((m, LANES))
-    upper, lower = np.ones((len(at_most), LANES)), -np.ones((len(at_least), LANES))
-    for e in range(LANES):
-        # Where there are fewer programs, the last one stands for them.
-        p, held = pairs[min(e, len(pairs) - 1)]
+    sizes = len(programs[0].c), len(shape.columns), len(shape.sign), len(at_most), len(at_least)
+    c, entries, side, upper, lower = (np.zeros((size, len(pairs))) for size in sizes)
+    for e, (p, held) in enumerate(pairs):
         c[:, e] = np.where(held, 0.0, p.c)
         entries[:, e], side[:, e] = _values(shape, p, held)
         upper[:, e] = np.where(held, 1.0, p.upper)[at_most]
@@ -99,7 +92,7 @@ def _solve_group(shape: Shape, programs: Sequence[Program], exact: bool) -> list
         result = None
         if found.missed[e] <= (ALMOST if exact else GOOD):
             x = np.where(held, p.lower, found.x[:, e])
-            result = _result(shape, p, x, found.y[:, e], found.steps)
+            result = _result(shape, p, x, found.y[:, e], int(found.steps[e]))
         if result is None or (exact and misses(p, x) > miss_allowed(p, result)):
             result = solve_conic(p, exact=exact)
         results.append(result)

@@ -21,8 +21,8 @@ from model.data import InputError
 # With fewer ADNs than this the hours are solved before a cluster would have started.
 FEW = 12
 
-# Questions of any kind, each to the program whose number is its ``program``. Programs of a class answer
-# ``together`` so many at best: ``answers(programs, questions)``.
+# Questions of any kind, each to the program whose number is its ``program``. Programs of a class answer by
+# ``answers(programs, questions)``: at least ``together`` at once, and more of them sooner; 1: each by itself.
 Ask = Callable[[list[Any]], list[Any]]
 
 
@@ -106,7 +106,7 @@ def _here(programs: list[Any], ended: float) -> Ask:
     def ask(questions: list[Any]) -> list[Any]:
         end = next(ends)
         told: dict[int, Any] = {}
-        for group in _groups(programs, questions):
+        for group in _groups(programs, questions, 1):
             if time.monotonic() < end:
                 own = [questions[k] for k in group]
                 told |= zip(group, _answers(own, *(programs[q.program] for q in own)), strict=True)
@@ -124,7 +124,7 @@ def _on(client: Any, programs: list[Any], ended: float) -> Ask:
 
     def ask(questions: list[Any]) -> list[Any]:
         end, groups = next(ends), {}
-        for group in _groups(programs, questions):
+        for group in _groups(programs, questions, max(len(client.ncores()), 1)):
             own = [questions[k] for k in group]
             groups[client.submit(_answers, own, *(held[q.program] for q in own), pure=False)] = group
         with suppress(TimeoutError):
@@ -139,18 +139,20 @@ def _on(client: Any, programs: list[Any], ended: float) -> Ask:
     return ask
 
 
-def _groups(programs: list[Any], questions: list[Any]) -> list[list[int]]:
-    """The numbers of the questions that go together, as many each as there are groups for."""
+def _groups(programs: list[Any], questions: list[Any], n_workers: int) -> list[list[int]]:
+    """The numbers of the questions that go together: as many groups as workers, where that leaves enough for
+    each.
+    """
     by_kind: dict[Any, list[int]] = {}
     for k, question in enumerate(questions):
         by_kind.setdefault(type(programs[question.program]), []).append(k)
     found: list[list[int]] = []
     for kind, numbers in by_kind.items():
         n_groups = -(-len(numbers) // kind.together)
-        found += [
-            numbers[len(numbers) * g // n_groups : len(numbers) * (g + 1) // n_groups]
-            for g in range(n_groups)
-        ]
+        if kind.together > 1:
+            n_groups = min(n_groups, n_workers)
+        # Taken in turn: neighbouring hours take about as long.
+        found += [numbers[g::n_groups] for g in range(n_groups)]
     return found
 
 
