@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import highspy
 import numpy as np
-from scipy.sparse import csr_array
+from scipy.sparse import coo_array, csr_array
 
 from model.bounds import safe_bound
 from model.by_hour import HourBlocks
@@ -133,8 +133,8 @@ class LeafBounds:
         return replace(
             hour,
             boundary=[np.array([i]) for i in range(2, n)],
-            cost=np.zeros(n),
-            native=np.zeros(n),
+            cost=coo_array((n,)),
+            native=coo_array((n,)),
             cuts=replace(hour.cuts, joined=np.arange(2)),
         )
 
@@ -220,10 +220,14 @@ class LeafBounds:
         free = np.concatenate([np.arange(len(columns)), *node.loads[t], *node.joined[t]])
         lower[free], upper[free] = -np.inf, np.inf
         # Where cuts say that an hour cannot be in a leaf, it costs more than it ever may.
-        facts, own, row_upper = self._facts(t, leaf, known), node.own[t][0], p.row_upper.copy()
+        facts, own = self._facts(t, leaf, known), node.own[t][0]
+        row_lower, row_upper = p.row_lower.copy(), p.row_upper.copy()
+        # That the follower's cost is at least zero joins the leaves too; where it bound in one of them, the
+        # duals of what joins them would be its own. A plane says more, as soon as one is known.
+        row_lower[node.common[t][0]] = -np.inf
         begin = self._begin(t, leaf, facts[1])
         row_upper[own[begin.joined + COST]] = np.inf
-        highs = linear_solver(p.c, p.A, p.row_lower, row_upper, lower, upper)
+        highs = linear_solver(p.c, p.A, row_lower, row_upper, lower, upper)
         highs.setOptionValue("presolve", "off")
         loaded = _Loaded(node, highs, (facts,))
         if kept is None:
