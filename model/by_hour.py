@@ -23,7 +23,7 @@ each hour can do, so that of all non-convexity only its sum over the hours is le
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.sparse import block_array, csr_array, eye_array
+from scipy.sparse import block_array, coo_array, csr_array, eye_array
 
 from model.hour_blocks import Blocks, pattern, row_owners, with_totals
 from model.price_hull import HourCuts, HourLoads
@@ -70,8 +70,8 @@ class HourBlocks(Blocks):
             found[t] = replace(
                 hour,
                 boundary=[at[[i]] for i in range(len(at))],
-                cost=np.zeros(n),
-                native=np.zeros(n),
+                cost=coo_array((n,)),
+                native=coo_array((n,)),
                 cuts=HourCuts(joined, rows[:, joined], rows[:, at], sides[own]),
             )
         return found

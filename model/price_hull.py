@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from scipy.sparse import csr_array
+from scipy.sparse import coo_array, csr_array
 
 from model.problem import Problem
 from model.program import Array, Program
@@ -79,14 +79,15 @@ class HourLoads:
     """One hour's loads: host columns, their box, the leaves of its tree, and phi at native load.
 
     ``boundary``: for every host bus the columns of the ADNs' boundary power. ``box``: (host, 2). ``cost`` and
-    ``native``: the program's coefficients of the hour's cost and native value. ``price_cap``: the largest
-    absolute price. ``native_cost``: phi at native load, in $. ``cuts``: what else of the hour each leaf has.
+    ``native``: the program's coefficients of the hour's cost and native value, (columns,), of which few are
+    not zero. ``price_cap``: the largest absolute price. ``native_cost``: phi at native load, in $. ``cuts``:
+    what else of the hour each leaf has.
     """
 
     boundary: list[Array]
     box: Array
-    cost: Array
-    native: Array
+    cost: coo_array
+    native: coo_array
     price_cap: float
     native_cost: float
     cuts: HourCuts | None = None
@@ -110,7 +111,8 @@ def hour_loads(problem: Problem, program: Program, native_cost: dict[int, float]
         box = np.array([[program.lower[own].sum(), program.upper[own].sum()] for own in boundary])
         cost, _ = affine.row(m.follower.hour_cost[t])
         native, _ = affine.row(m.follower.native_value[t])
-        loads[t] = HourLoads(boundary, box, cost, native, price_cap, native_cost[t])
+        terms = coo_array(cost), coo_array(native)
+        loads[t] = HourLoads(boundary, box, *terms, price_cap, native_cost[t])
     return loads
 
 
@@ -238,11 +240,12 @@ def hull(
     before = len(relaxed.row_lower)
     for t, leaves in chosen.items():
         hour, first = hours[t], rows.n
-        c -= hour.cost - hour.native
+        spent = hour.cost.coords[0]
+        c[spent] -= hour.cost.data
+        c[hour.native.coords[0]] += hour.native.data
         most = hour.price_cap * float(np.abs(hour.box).max(axis=1).sum())
         payment = rows.columns([-most], [most], 1.0)[0]
-        spent = np.flatnonzero(hour.cost)
-        rows.add([payment, *spent], [1.0, *-hour.cost[spent]], -hour.native_cost, np.inf)
+        rows.add([payment, *spent], [1.0, *-hour.cost.data], -hour.native_cost, np.inf)
         view = _view(hour, [*leaves], known[t])
         planes = _planes(hour, known[t], view)
         z = rows.columns(np.zeros(len(leaves)), np.ones(len(leaves)))

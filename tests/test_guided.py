@@ -98,8 +98,16 @@ def test_the_first_point_is_the_groups_schedule_or_batteries_at_rest(built, foun
     wished = points.one_way(found.power * program.upper[points.flows])
     assert flows == pytest.approx(wished, abs=1e-9) and flows.max() > 1e-3
     begin = points.begin
-    monkeypatch.setattr(points, "begin", lambda own, *more: None if own.any() else begin(own, *more))
+
+    def not_whole(schedule, *more):
+        found = begin(schedule, *more)
+        return None if schedule.any() else found
+
+    monkeypatch.setattr(points, "begin", not_whole)
     assert not search.idle().x[points.flows].any()
+    # What the hours answered to the groups' schedule is what the batteries' energy is priced by.
+    charged = [answer.x[points.number[points.flows[:, :, t]]] for t, answer in enumerate(points.answers)]
+    assert np.stack(charged, axis=2) == pytest.approx(wished, abs=1e-6)
 
 
 @pytest.mark.parametrize("seed", range(4))

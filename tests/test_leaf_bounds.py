@@ -1,5 +1,6 @@
 """What the hours cost at least, leaf by leaf, against the master program with all leaves and all cuts."""
 
+import copy
 import math
 from dataclasses import replace
 
@@ -71,6 +72,62 @@ def test_other_prices_give_less_and_their_proof_says_just_that(searched, monkeyp
         assert part.bound == safe_bound(node, part.row_duals, part.cone_duals)
         assert part.bound == pytest.approx(value, rel=1e-7)
         assert part.chosen == {t: tuple(leaves) for t, leaves in search.trees.items()}
+
+
+def test_a_floor_of_the_payment_that_binds_in_some_leaves_loses_no_proof(searched):
+    """Where loads are negative, the follower's cost would be below zero in some leaves but for its floor."""
+    search, _ = searched
+    own = copy.copy(search)
+    own.node_hours = {t: replace(hour, native_cost=-50.0) for t, hour in search.node_hours.items()}
+    own.leaves = leaf_bounds.LeafBounds(search.blocks)
+    own.leaves.renew(own.node_hours)
+    _, found = whole_master(own)
+    of_rows = found.row_duals[: len(own.relaxed.row_lower)]
+    value = lagrangian(own, of_rows)
+    # It does bind: without it the master says less.
+    without = copy.copy(own)
+    without.node_hours = {t: replace(hour, native_cost=1e6) for t, hour in own.node_hours.items()}
+    assert whole_master(without)[1].objective < found.objective - 1.0
+    part = own._proof(search_part(-math.inf), {}, of_rows)
+    assert part.bound == pytest.approx(value, rel=1e-7) and part.bound <= found.objective
+
+
+def test_the_last_choice_is_of_explored_leaves_however_dear_they_seem(searched):
+    search, _ = searched
+    own = copy.copy(search)
+    own.bounds = [-1e9]  # nothing is cheap enough
+    # One leaf an hour, once as it is and once as if little were known of it, which costs less.
+    last_one = {t: [leaf for leaf in leaves if leaf.region][-1] for t, leaves in search.trees.items()}
+    chosen = {t: (leaf, Leaf(leaf.G, leaf.h, None, leaf)) for t, leaf in last_one.items()}
+    known = {t: regions[:1] for t, regions in search._known().items()}
+    node = hull(search.relaxed, search.node_hours, chosen, known)
+    found = {last: own._picked(node, chosen, math.inf, last) for last in (False, True)}
+    value = {last: float(node.program.c @ x) for last, (_, x) in found.items()}
+    assert value[False] < value[True] - 1e-6
+    assert all(leaf.region is not None for (leaf,) in found[True][0].values())
+    assert any(leaf.region is None for (leaf,) in found[False][0].values())
+
+
+def test_explored_leaves_may_be_picked_unless_a_better_point_cannot_be_in_them(searched, monkeypatch):
+    search, _ = searched
+    own, price = copy.copy(search), search.leaves.prices(search.of_rows)
+    mattering = {t: (leaves[0],) for t, leaves in search.trees.items()}
+    least = {
+        t: {leaf: search.leaves.least(t, leaf, price[t]) for leaf in leaves}
+        for t, leaves in search.trees.items()
+    }
+    for room, most in ((0.0, 8), (20.0, 8), (math.inf, 8), (math.inf, 1)):
+        monkeypatch.setattr(hourly, "EXPLORED", most)
+        own.bounds = [search.best.value - room]
+        for t, leaves in own._pickable({}, mattering).items():
+            assert mattering[t][0] in leaves
+            near = [
+                leaf
+                for leaf, cost in least[t].items()
+                if leaf.region is not None and cost <= min(least[t].values()) + room
+            ]
+            cheap = sorted(near, key=lambda leaf: least[t][leaf])[:most]
+            assert set(leaves) == {mattering[t][0], *cheap}
 
 
 def test_leaves_known_to_be_dear_are_proven_by_what_is_known_of_them_at_other_prices(searched, monkeypatch):

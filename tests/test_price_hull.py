@@ -6,6 +6,7 @@ import numpy as np
 import pyomo.environ as pyo
 import pytest
 from scipy.optimize import linprog
+from scipy.sparse import coo_array
 from toys import toy
 from uneven import uneven
 
@@ -23,6 +24,7 @@ BOX = np.array([[-1.0, 2.0], [0.5, 3.0]])
 PRICES = np.array([[20.0, 30.0], [50.0, 35.0], [25.0, 60.0]])
 VALUES = np.array([100.0, 80.0, 55.0])
 NATIVE = 100.0
+NOTHING = coo_array((0,))
 # Floating point and a linear program solved to 1e-9 of sizes of 100.
 CLOSE = {"rel": 1e-7, "abs": 1e-7}
 
@@ -54,7 +56,7 @@ def test_every_plane_is_the_highest_somewhere():
 @pytest.fixture(scope="module")
 def tree():
     """The box split at every region in turn: three explored leaves and what is left unexplored."""
-    leaves, root = [], whole(HourLoads([], BOX, np.zeros(0), np.zeros(0), 0.0, 0.0))
+    leaves, root = [], whole(HourLoads([], BOX, NOTHING, NOTHING, 0.0, 0.0))
     waiting, k = [root], 0
     while waiting and k < 3:
         leaf = waiting.pop(0)
@@ -157,7 +159,7 @@ def market():
     cost, native = np.zeros(len(program.c)), np.zeros(len(program.c))
     cost[number[id(m.phi)]] = native[number[id(m.native)]] = 1.0
     p = program.column("P")
-    return program, HourLoads([p[:2], p[2:]], BOX, cost, native, 60.0, NATIVE)
+    return program, HourLoads([p[:2], p[2:]], BOX, coo_array(cost), coo_array(native), 60.0, NATIVE)
 
 
 def payment(program, hour, chosen, known, load):
@@ -324,7 +326,7 @@ def test_where_prices_are_the_same_at_all_hosts_only_total_load_matters():
     low = Region(20 * ones, 100.0, *[np.zeros((0, 3))] * 2, (ones[None], np.array([3.0])))
     high = Region(30 * ones, 70.0, *[np.zeros((0, 3))] * 2, (-ones[None], np.array([-3.0])))
     leaves = (Leaf(ones[None], np.array([3.0]), low), Leaf(-ones[None], np.array([-3.0]), high))
-    view = price_hull._view(HourLoads([], box, np.zeros(0), np.zeros(0), 0.0, 0.0), [*leaves], (low, high))
+    view = price_hull._view(HourLoads([], box, NOTHING, NOTHING, 0.0, 0.0), [*leaves], (low, high))
     assert len(view.directions) == 1 and view.box[0] == pytest.approx([0.0, 6.0], abs=1e-11)
     assert view.box[0, 0] <= 0.0 and view.box[0, 1] >= 6.0
     coefficients, error = view.of(30 * ones)

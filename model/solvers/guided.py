@@ -19,7 +19,7 @@ from model.price_hull import Hull, Leaf, whole
 from model.problem import Problem
 from model.program import Array, Program
 from model.solvers.hour_program import Question
-from model.solvers.hourly import HourlySearch
+from model.solvers.hourly import ROUGH_PICKS, HourlySearch
 from model.solvers.price_regions import Allowed, Fixed, Known
 from model.solvers.workers import Connect
 from model.stamping import compile_problem
@@ -77,7 +77,7 @@ class Scout(HourlySearch):
         self, node: Hull, chosen: Allowed, known: Known, fixed: Fixed, x: Array, ended: float
     ) -> Array | None:
         """No point, but its leaves, prices and schedule."""
-        found = self._chosen(chosen, ended)
+        found = self._chosen(chosen, ROUGH_PICKS, ended)
         if found is not None:
             self.schedule = self.points.better(*found, *self._aims(ended))
         return None
@@ -97,11 +97,20 @@ class Guided(HourlySearch):
         self.schedule = self.guide.power * self.program.upper[self.points.flows]
         self.prices = self.guide.prices
         begun = self._begun(self.schedule, self.guide.prices, self.guide.pressed)
-        return super().idle() if begun is None else begun
+        if begun is not None:
+            return begun
+        # Its binaries could not be made whole; its answers tell what energy is worth all the same.
+        told = self.points.answers, self.points.pressed
+        first = super().idle()
+        if told[0]:
+            self.points.answers, self.points.pressed = told
+        return first
 
     def _begin(self) -> None:
         self.trees = {t: [whole(hour)] for t, hour in self.hours.items()}
-        for t, load in self.guide.splits:
+        # Last where the first point's loads are: a choice of explored leaves is then no dearer than it is.
+        own = [(t, hour.load(self.best.x)) for t, hour in self.hours.items()]
+        for t, load in [*self.guide.splits, *own]:
             found = [
                 leaf for leaf in self.trees[t] if leaf.region is None and (leaf.G @ load <= leaf.h).all()
             ]

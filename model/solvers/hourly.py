@@ -57,13 +57,17 @@ NEARLY = 0.98
 DEEP, FEW, SPLITS = 8, 4, 2
 # So many of an hour's cheapest leaves are in the master program.
 ACTIVE = 4
+# So many of an hour's explored leaves may be picked.
+EXPLORED = 8
 # Cuts that hold leaves dearer than the cheapest one by up to this part of the cost are asked anew: at other
 # prices these leaves may be the cheapest.
 NEAR = 0.05
 # Seconds that the proof of a bound takes for every leaf.
 PROOF_S = 0.004
 # The best choice of leaves is asked about and picked anew until cuts hold it, so many times at most.
-PICKS = 6
+PICKS = 3
+# Of what is not to become a point: once around the best choice, then of what is known.
+ROUGH_PICKS = 2
 # A point is begun at the latest when this part of the time has gone; choosing its leaves and improving it end
 # when this part of what is left then has.
 HALFWAY = 0.5
@@ -333,7 +337,7 @@ class HourlySearch(Search):
         if node is None or self._within(part.bound, gap):
             return part, []
         self.hurried = time.monotonic() >= self.due
-        self._candidate(node, chosen, self._known(), fixed, x, ended)
+        self._candidate(node, self._pickable(allowed, chosen), self._known(), fixed, x, ended)
         return part, [(half, fixed) for half in self._divide(node, chosen, x, allowed)]
 
     def _known(self) -> Known:
@@ -345,6 +349,20 @@ class HourlySearch(Search):
         leaves = self._leaves(t, allowed)
         cheap = sorted(leaves, key=lambda leaf: self.leaves.least(t, leaf, price))[:ACTIVE]
         return tuple(leaf for leaf in leaves if leaf in used or leaf in cheap)
+
+    def _pickable(self, allowed: Allowed, mattering: Allowed) -> Allowed:
+        """The leaves of a master program, and explored ones: what an hour costs there is known best. Of these
+        the cheapest, none that costs more than a better point leaves room for.
+        """
+        prices, found = self.leaves.prices(self.of_rows), {}
+        room = self.best.value - max(self.bounds)
+        for t, leaves in mattering.items():
+            cost = {leaf: self.leaves.least(t, leaf, prices[t]) for leaf in self._leaves(t, allowed)}
+            most = min(cost.values()) + room
+            explored = [leaf for leaf in cost if leaf.region is not None and cost[leaf] <= most]
+            cheap = sorted(explored, key=lambda leaf: cost[leaf])[:EXPLORED]
+            found[t] = tuple(leaf for leaf in cost if leaf in leaves or leaf in cheap)
+        return found
 
     @staticmethod
     def _uses(node: Hull, chosen: Allowed, x: Array) -> list[Use]:
@@ -396,12 +414,15 @@ class HourlySearch(Search):
                 break
         return found
 
-    def _explored(self, use: Use) -> bool:
-        """Explore a leaf around what is used of it; false where it is explored, or cannot be."""
+    def _explored(self, use: Use, answer: Answer | None = None) -> bool:
+        """Explore a leaf around what the hour does there, or is used of it; false where it is explored, or
+        cannot be.
+        """
         t, leaf = use.hour, use.leaf
         if leaf.region is not None or leaf in self.thin:
             return False
-        if self._split(t, leaf, use.load) or self._at_centre(t, leaf):
+        load = use.load if answer is None or answer.moved > MOVED else answer.load
+        if self._split(t, leaf, load) or self._at_centre(t, leaf):
             return True
         self.thin.add(leaf)
         return False
@@ -473,7 +494,7 @@ class HourlySearch(Search):
         # By then there has to be a point; before, one of a reference that is replaced is not worth its time.
         rough = self.fine > FINE and time.monotonic() < self.due
         self.due = self.due if rough else np.inf
-        found = self._chosen(chosen, ended)
+        found = self._chosen(chosen, ROUGH_PICKS if rough else PICKS, ended)
         if found is None:
             return None
         if rough:
@@ -482,21 +503,23 @@ class HourlySearch(Search):
         self.schedule, point = self.points.near(*found, *self._aims(ended))
         return self._keep(None if point is None else self.point(point))
 
-    def _chosen(self, chosen: Allowed, ended: float) -> tuple[list[Leaf], list[Array], Array] | None:
-        """The best choice of one leaf an hour, its prices, and a schedule: the latest one, where prices are
-        what they were, else what the hours wish there.
+    def _chosen(
+        self, chosen: Allowed, picks: int, ended: float
+    ) -> tuple[list[Leaf], list[Array], Array] | None:
+        """The best choice of one leaf an hour, picked at most so often, its prices, and a schedule: the
+        latest one, where prices are what they were, else what the hours wish there.
         """
         enough = self.fine * self.gap * max(abs(self.best.value), 1.0)
         # A better choice and a better schedule must leave time for whole binaries: else there is no point.
         picking = _halfway(ended)
-        for number in range(PICKS):
+        for number in range(picks):
             # Leaves that were explored since then have become several.
             chosen = {
                 t: tuple(leaf for leaf in self.trees[t] if leaf.within(own)) for t, own in chosen.items()
             }
             node = hull(self.relaxed, self.node_hours, chosen, self._known())
-            last = number == PICKS - 1 or time.monotonic() >= picking
-            found = None if time.monotonic() >= ended else self._picked(node, chosen, ended)
+            last = number == picks - 1 or time.monotonic() >= picking
+            found = None if time.monotonic() >= ended else self._picked(node, chosen, ended, last)
             if found is None:
                 return None
             picked, x = found
@@ -507,8 +530,10 @@ class HourlySearch(Search):
                 for t, (leaf, n) in enumerate(zip(leaves, at, strict=True))
             ]
             asked = [use for use in uses if self.answered.most_short(use) > enough / len(uses)]
-            self._ask(asked, [self._paid(use) for use in asked])
-            fresh = not last and any([self._explored(use) for use in asked])
+            answers = self._ask(asked, [self._paid(use) for use in asked])
+            fresh = not last and any(
+                [self._explored(use, answer) for use, answer in zip(asked, answers, strict=True)]
+            )
             if last or (self.answered.missed(asked) <= enough and not fresh):
                 break
         prices = [self._price(t, leaf) for t, leaf in enumerate(leaves)]
@@ -538,8 +563,10 @@ class HourlySearch(Search):
     def _snap(self, *_: object) -> None:
         """A candidate lies wholly in a leaf of each hour already."""
 
-    def _picked(self, node: Hull, chosen: Allowed, ended: float) -> tuple[Allowed, Array] | None:
-        """The best choice of one leaf an hour, by the master; of explored ones, where one is near enough."""
+    def _picked(self, node: Hull, chosen: Allowed, ended: float, last: bool) -> tuple[Allowed, Array] | None:
+        """The best choice of one leaf an hour, by the master; of explored ones, where one is near enough, and
+        where it is the ``last`` choice: what an hour does in others may cost any more.
+        """
         p = node.program
         shares = np.concatenate([node.shares[t] for t in chosen])
         explored = np.array([leaf.region is not None for t in chosen for leaf in chosen[t]])
@@ -555,7 +582,7 @@ class HourlySearch(Search):
             found = run(highs, min(PICKING_S, max(ended - time.monotonic(), 0.1)))
             if found.x is not None and (best is None or found.objective < best.objective):
                 best = found
-            if best is not None and best.objective <= most:
+            if best is not None and (last or best.objective <= most):
                 break
         if best is None or best.x is None:
             return None
