@@ -93,9 +93,10 @@ class Hour:
             held = merged.columns[list(question.fixed)]
             lower[held] = upper[held] = list(question.fixed.values())
             self._force(lower[:n], upper[:n])
-        A, row_upper = t.A.copy(), t.row_upper.copy()
+        entries, row_upper = t.A.data.copy(), t.row_upper.copy()
         # Rows are sorted by column: of a limit first the loads, then by what it may be missed.
-        A.data[A.indptr[n_rows] :].reshape(room, n_hosts + 1)[:m, :n_hosts] = question.G
+        entries[t.A.indptr[n_rows] :].reshape(room, n_hosts + 1)[:m, :n_hosts] = question.G
+        A = csr_array((entries, t.A.indices, t.A.indptr), shape=t.A.shape)
         row_upper[n_rows : n_rows + m] = question.h
         return replace(t, c=c, A=A, row_upper=row_upper).with_bounds(lower, upper)
 

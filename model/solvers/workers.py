@@ -151,8 +151,13 @@ def _groups(programs: list[Any], questions: list[Any], n_workers: int) -> list[l
         n_groups = -(-len(numbers) // kind.together)
         if kind.together > 1:
             n_groups = min(n_groups, n_workers)
-        # Taken in turn: neighbouring hours take about as long.
-        found += [numbers[g::n_groups] for g in range(n_groups)]
+        # Mostly the same programs to the same worker, which keeps what it has prepared of them; neighbouring
+        # hours, which take about as long, to different ones.
+        numbers.sort(key=lambda k: questions[k].program % n_groups)
+        found += [
+            numbers[len(numbers) * g // n_groups : len(numbers) * (g + 1) // n_groups]
+            for g in range(n_groups)
+        ]
     return found
 
 
