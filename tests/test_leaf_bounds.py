@@ -10,7 +10,7 @@ from proofs import begun
 
 from generators import instance
 from model.bounds import safe_bound
-from model.price_hull import Leaf, hull
+from model.price_hull import Leaf, hull, whole
 from model.program import compile_model
 from model.schemes import build
 from model.solvers import hourly, leaf_bounds
@@ -90,6 +90,24 @@ def test_a_floor_of_the_payment_that_binds_in_some_leaves_loses_no_proof(searche
     assert whole_master(without)[1].objective < found.objective - 1.0
     part = own._proof(search_part(-math.inf), {}, of_rows)
     assert part.bound == pytest.approx(value, rel=1e-7) and part.bound <= found.objective
+
+
+def test_without_a_known_plane_the_floor_holds_and_with_one_it_is_let_go(searched):
+    search, _ = searched
+    t, known = next((t, regions) for t, regions in search._known().items() if regions)
+    hour = search.node_hours[t]
+    everywhere = whole(hour)
+    first, afresh = (leaf_bounds.LeafBounds(search.blocks) for _ in range(2))
+    for own in (first, afresh):
+        own.renew(search.node_hours)
+    floor = first.solved(t, everywhere, 5.0, ())
+    # Without any, the payment would be at its box.
+    box = hour.price_cap * np.abs(hour.box).max(axis=1).sum()
+    later = first.solved(t, everywhere, 5.0, known)
+    assert later.value - box / 2 < floor.value <= later.value + 1e-6 * abs(later.value)
+    again = afresh.solved(t, everywhere, 5.0, known)
+    assert later.value == pytest.approx(again.value, rel=1e-7)
+    assert later.common == pytest.approx(again.common, abs=1e-7)
 
 
 def test_the_last_choice_is_of_explored_leaves_however_dear_they_seem(searched):

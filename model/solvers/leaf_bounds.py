@@ -223,8 +223,9 @@ class LeafBounds:
         facts, own = self._facts(t, leaf, known), node.own[t][0]
         row_lower, row_upper = p.row_lower.copy(), p.row_upper.copy()
         # That the follower's cost is at least zero joins the leaves too; where it bound in one of them, the
-        # duals of what joins them would be its own. A plane says more, as soon as one is known.
-        row_lower[node.common[t][0]] = -np.inf
+        # duals of what joins them would be its own. A known plane says more; without any it binds in all.
+        if known:
+            row_lower[node.common[t][0]] = -np.inf
         begin = self._begin(t, leaf, facts[1])
         row_upper[own[begin.joined + COST]] = np.inf
         highs = linear_solver(p.c, p.A, row_lower, row_upper, lower, upper)
@@ -251,6 +252,8 @@ class LeafBounds:
         if loaded is None:
             return None
         node, highs, (n_cuts, n_planes) = loaded.node, loaded.highs, loaded.facts[-1]
+        if leaf.region is None and known and not n_planes:  # with the payment's floor
+            return None
         parts, share, hour = node.loads[t][0], node.shares[t], self.hours[t]
         if leaf.region is None:
             planes = stated_planes(hour, known[n_planes:])
