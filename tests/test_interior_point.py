@@ -11,7 +11,7 @@ from scipy.sparse import csr_array
 from generators import instance
 from model.bounds import safe_bound
 from model.by_hour import blocks_by_hour, stored_levels
-from model.interior_point import LANES, cones, ldl, method
+from model.interior_point import LANES, cones, ldl, method, newton
 from model.interior_point.pattern import pattern_of
 from model.program import Program
 from model.schemes import build
@@ -370,6 +370,19 @@ def test_the_longest_step_ends_on_the_boundary(seed):
 
     assert (depth(u + np.tile(step, len(u) // LANES) * du) >= -1e-7).all()
     assert (depth(u + np.tile(1.001 * step, len(u) // LANES) * du) < 0).all()
+
+
+@pytest.mark.parametrize("still", [None, 1])
+def test_a_step_goes_its_own_way_by_sign_and_a_lane_of_no_step_stays(still):
+    sign, u, du = np.array([1.0, -1.0, 1.0]), *np.arange(6.0 * LANES).reshape(2, -1)
+    positive, other = np.full((2, LANES), [[0.5], [0.25]])
+    if still is not None:
+        positive[still] = other[still] = 0.0
+        du[still::LANES] = np.nan
+    moved = u.copy()
+    newton.advance_by_sign(sign, moved, du, positive, other)
+    steps = np.concatenate([positive, other, positive])
+    assert np.array_equal(moved, np.where(steps > 0, u + steps * du, u))
 
 
 def test_hours_side_by_side_answer_as_one_by_one(monkeypatch):

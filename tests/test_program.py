@@ -143,6 +143,16 @@ def test_a_program_without_cones_violates_none_and_with_them_the_worst_counts():
     assert program.violation(np.array([1.0, 0.0])) == 0.0
 
 
+@pytest.mark.parametrize("every", [1, 3, None])
+def test_a_part_has_the_entries_of_its_rows_and_columns(every):
+    program = compile_model(build(toy(2, 3)).m)
+    columns = np.arange(0 if every is None else len(program.c))[::every]
+    rows = np.arange(1, len(program.row_lower), 2)
+    part = program.part(columns, rows)
+    assert np.array_equal(part.A.toarray(), program.A.toarray()[rows][:, columns])
+    assert np.array_equal(part.cone_A.toarray(), program.cone_A.toarray()[:, columns])
+
+
 def test_around_a_point_a_program_is_the_same():
     relaxed = compile_model(build(toy(2, 2)).m).relaxed()
     at, x = np.random.default_rng(5).uniform(-1, 1, (2, len(relaxed.c)))

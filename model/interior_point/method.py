@@ -4,8 +4,9 @@
 
 Nesterov and Todd's scaling, Mehrotra's predictor and corrector (Vandenberghe 2010; Domahidi, Chu and Boyd
 2013), and sparse factors that share what does not depend on the data: Clarabel's way with one program, at a
-fraction of its time with many. Where one of the four ends, the next program takes its lane: they take unlike
-numbers of steps. It does not detect infeasibility: what does not converge has no solution here.
+fraction of its time with many. Points and dual vectors each go as far as they can, as costs are linear (Toh,
+Todd and Tutuncu 1999). Where one of the four ends, the next program takes its lane: they take unlike numbers
+of steps. It does not detect infeasibility: what does not converge has no solution here.
 """
 
 from dataclasses import dataclass, fields
@@ -231,7 +232,8 @@ class _Method:
             self._direction(whole, r, rz, g, du, ds, dz, np.where(beginning, enough, np.inf))
             if beginning.any():
                 point, slacks = du.copy(), -dz
-            sigma = (1.0 - self._longest(ds, dz, 1.0)) ** 3
+            primal, dual = self._longest(ds, dz, 1.0)
+            sigma = ((1.0 - primal) * (1.0 - dual)) ** 1.5
             cones.second_order(*self.scaling, ds, dz, self.second)
             left, shift = 1.0 - sigma, sigma * self.gap / self.degree
             left[beginning] = 1.0
@@ -240,11 +242,12 @@ class _Method:
                 self._least_squares(beginning, self.at_column, r, rz)
                 _lanes(g)[:, beginning] = 0.0
             self._direction(left, r, rz, g, du, ds, dz, enough)
-            step = np.minimum(FRACTION * self._longest(ds, dz, 1.0 / FRACTION), 1.0)
-            going &= beginning | (step > SHORT)
-            step = np.where(going & ~beginning, step, 0.0)
-            for now, change in ((u, du), (s, ds), (z, dz)):
-                newton.advance(now, change, step)
+            longest = np.minimum(FRACTION * self._longest(ds, dz, 1.0 / FRACTION), 1.0)
+            going &= beginning | (longest.min(axis=0) > SHORT)
+            primal, dual = np.where(going & ~beginning, longest, 0.0)
+            newton.advance_by_sign(self.pattern.sign, u, du, primal, dual)
+            newton.advance(s, ds, primal)
+            newton.advance(z, dz, dual)
             if beginning.any():
                 self._begin(beginning, point, slacks, du, dz)
                 beginning[:] = False
@@ -369,10 +372,11 @@ class _Method:
         newton.take_wide(self.n_boxes, self.pattern.wide, du, dz)
 
     def _longest(self, ds: Array, dz: Array, most: float) -> Array:
-        step = np.full(LANES, most)
-        cones.longest(*self.scaling[:2], self.s, ds, step)
-        cones.longest(*self.scaling[:2], self.z, dz, step)
-        return step
+        """How far the slacks and the multipliers may go, (2, 4)."""
+        steps = np.full((2, LANES), most)
+        cones.longest(*self.scaling[:2], self.s, ds, steps[0])
+        cones.longest(*self.scaling[:2], self.z, dz, steps[1])
+        return steps
 
 
 def _lanes(v: Array) -> Array:

@@ -189,6 +189,20 @@ def advance(u: Array, du: Array, step: Array) -> None:
 
 
 @compiled
+def advance_by_sign(sign: Array, u: Array, du: Array, positive: Array, other: Array) -> None:
+    """The same with a step of its own, (4,), where the sign is positive, and another one where it is not."""
+    far, aside = get(positive, 0), get(other, 0)
+    if min(positive.min(), other.min()) > 0.0:
+        for i in range(len(sign)):
+            put(u, i, add(get(u, i), multiply(far if sign[i] > 0.0 else aside, get(du, i))))
+    else:
+        for i in range(len(u)):
+            step = positive[i % LANES] if sign[i // LANES] > 0.0 else other[i % LANES]
+            if step > 0.0:
+                u[i] += step * du[i]
+
+
+@compiled
 def keep(better: Array, now: Array, out: Array) -> None:
     """Copy the programs that are better; flat."""
     for i in range(len(now)):
