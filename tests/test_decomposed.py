@@ -294,6 +294,22 @@ def test_beside_whole_binaries_the_schedule_is_improved_again(monkeypatch):
             assert q.hour != t or q.fixed[points.number[j]] == side
 
 
+def test_hours_that_do_what_they_did_are_not_asked_again():
+    search = apart(*compiled(TOYS["congested"]))
+    points, prices, asked, right = search.points, native_prices(search), [], search.points.ask
+    first = points._look(np.zeros(points.flows.shape), prices)
+    points.ask = lambda questions: asked.extend(q.hour for q in questions) or right(questions)
+    # Nothing is within reach of the first hour, whatever it would save.
+    reach = np.array([0.0, *np.ones(len(prices) - 1)])
+    found, _ = points._proposal(prices, first.schedule, first.loads, reach, everywhere(search))
+    assert (found[:, :, 0] == 0.0).all()
+    other = first.schedule.copy()
+    other[0, :, 1] = 0.01 * search.program.upper[points.flows[0, :, 1]]
+    again = points._look(other, prices, None, first)
+    assert asked == [1] and again.answers[0] is first.answers[0]
+    assert np.allclose(again.values, points._look(other, prices).values, rtol=1e-6)
+
+
 def test_one_way_keeps_what_is_stored(search):
     points, rng = search.points, np.random.default_rng(0)
     schedule = rng.random(points.flows.shape)

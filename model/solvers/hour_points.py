@@ -28,8 +28,11 @@ REACHES = 0.1, 0.2, 0.4, 1.0
 # A load may lie outside its leaf by this much, in p.u., and is drawn in by EDGE, and by as much again as it
 # lies outside up to AGAIN: what solvers leave would put it there again.
 OUTSIDE, EDGE, AGAIN = 2e-8, 1e-8, 2e-6
-# ... and costs this many times its price meanwhile.
+# ... and costs this many times its price meanwhile. So many steps draw loads in, so many times as long as it
+# takes.
 OUTSIDE_COST, RESTORED, MOVE = 3.0, 8, 4.0
+# From this time on by moves in any hour.
+NEARBY = 4
 # A step below this, relative to the batteries' power, is lost in HiGHS's tolerance.
 SHORTEST = 1e-5
 # A step is worth trying while it promises this part of the gap asked for: before binaries are whole, and
@@ -220,16 +223,21 @@ class Points:
             better, reach = self._improved(leaves, prices, now, reach, held, enough, gap, ended)
             again = self._whole(better, prices, held)
             now = now if again is None else again
-        # Into the leaves, by steps no longer than that takes: a longer one would leave them again.
+        # Into the leaves, by steps no longer than that takes: a longer one would leave them again. Only hours
+        # outside and the next ones, to which energy is shifted, are asked again.
         power = float(self.program.upper[self.flows[0]].sum(axis=0).max(initial=0.0))
         best = now
-        for _ in range(RESTORED):
-            best, outside = now, self._outside(now, leaves)
+        for number in range(RESTORED):
+            best, beyond = now, self._beyond(now, leaves)
+            outside = beyond.max()
             if outside <= OUTSIDE:
                 break
             reach = min(reach, max(MOVE * outside / max(power, outside), SHORTEST))
-            proposal, _ = self._proposal(prices, best.schedule, best.loads, reach, leaves, held)
-            now = None if proposal is None else self._look(proposal, prices, held)
+            there = beyond > OUTSIDE
+            there |= np.roll(there, 1)
+            reaches = np.where(there | (number >= NEARBY), reach, 0.0)
+            proposal, _ = self._proposal(prices, best.schedule, best.loads, reaches, leaves, held)
+            now = None if proposal is None else self._look(proposal, prices, held, best)
             now = None if now is None else self._whole(now, prices, held)
             if now is None:
                 break
@@ -269,19 +277,35 @@ class Points:
                 reach *= 0.5
         return best, reach
 
-    def _outside(self, seen: Seen, leaves: list[Leaf]) -> float:
-        beyond = [
-            float((leaf.G @ load - leaf.h).max(initial=0.0))
-            for leaf, load in zip(leaves, seen.loads, strict=True)
-        ]
-        return max(beyond)
+    @staticmethod
+    def _beyond(seen: Seen, leaves: list[Leaf]) -> Array:
+        """By how much every hour's load lies outside its leaf, in p.u., (T,)."""
+        loads = zip(leaves, seen.loads, strict=True)
+        return np.array([(leaf.G @ load - leaf.h).max(initial=0.0) for leaf, load in loads])
 
-    def _look(self, schedule: Array, prices: list[Array], held: list[Held] | None = None) -> Seen | None:
-        """What the hours answer to a schedule, with what is held besides."""
+    def _outside(self, seen: Seen, leaves: list[Leaf]) -> float:
+        return float(self._beyond(seen, leaves).max())
+
+    def _look(
+        self,
+        schedule: Array,
+        prices: list[Array],
+        held: list[Held] | None = None,
+        seen: Seen | None = None,
+    ) -> Seen | None:
+        """What the hours answer to a schedule, with what is held besides; those that do what they did in one
+        ``seen`` with the same held are not asked again.
+        """
         held = held or self._nothing_held()
-        questions = [self._held(t, schedule, prices[t], own.columns) for t, own in enumerate(held)]
-        answers = self.ask(questions)
-        for question, answer, own in zip(questions, answers, held, strict=True):
+        answers: list[Answer | None] = [None] * len(held) if seen is None else list(seen.answers)
+        asked = [
+            t
+            for t in range(len(held))
+            if seen is None or not np.array_equal(schedule[:, :, t], seen.schedule[:, :, t])
+        ]
+        questions = [self._held(t, schedule, prices[t], held[t].columns) for t in asked]
+        for question, answer in zip(questions, self.ask(questions), strict=True):
+            answers[question.hour], own = answer, held[question.hour]
             if answer is not None and own.columns:
                 own.tangents.append(self._tangent(question, answer))
             elif answer is not None:
@@ -312,11 +336,13 @@ class Points:
         prices: list[Array],
         near: Array,
         loads: list[Array],
-        reach: float,
+        reach: float | Array,
         leaves: list[Leaf],
         held: list[Held] | None = None,
     ) -> tuple[Array | None, float]:
-        """The best schedule by the tangents within reach of one with these loads, and what it promises."""
+        """The best schedule by the tangents within reach (of all hours or of each) of one with these loads,
+        and what it promises.
+        """
         _, K, T = near.shape
         n = K * T
         at = np.arange(2 * n).reshape(2, K, T)
@@ -387,6 +413,9 @@ class Points:
                 most = OUTSIDE_COST * dearest / float(np.abs(g).max())
                 self.pressed[t] -= max(dual, -most) * g
         proposal = self.one_way(found.x[: 2 * n].reshape(near.shape))
+        # Rounding is no change.
+        still = np.broadcast_to(reach == 0.0, T)
+        proposal[:, :, still] = near[:, :, still]
         return proposal, float(found.x[3 * n : 3 * n + T].sum())
 
     def _whole(self, seen: Seen, prices: list[Array], held: list[Held]) -> Seen | None:

@@ -68,8 +68,8 @@ PROOF_S = 0.004
 PICKS = 3
 # Of what is not to become a point: once around the best choice, then of what is known.
 ROUGH_PICKS = 2
-# A point is begun at the latest when this part of the time has gone; choosing its leaves and improving it end
-# when this part of what is left then has.
+# A point is begun at the latest when this part of the time has gone (``due_part``); choosing its leaves and
+# improving it end when this part of what is left then has.
 HALFWAY = 0.5
 # Seconds for the mixed-integer program that picks one leaf an hour.
 PICKING_S = 5.0
@@ -84,6 +84,7 @@ class HourlySearch(Search):
 
     rounds = ROUNDS
     closed = NEARLY
+    due_part = HALFWAY
     # Nothing is known of the leaves and prices that matter.
     begins_anew = True
     ask: Ask
@@ -235,7 +236,8 @@ class HourlySearch(Search):
         assert first.x is not None
         self.gap, self.ended, self.first, self.nodes = gap, ended, first, 0
         # By then there is a point, even if cuts do not hold it yet.
-        self.due = _halfway(ended)
+        now = time.monotonic()
+        self.due = now + self.due_part * (ended - now)
         self.best = State(first.x, self.program.objective(first.x))
 
     def _activate(self, x: Array) -> bool:
