@@ -159,7 +159,7 @@ def test_the_first_reference_is_searched_roughly_and_makes_a_point_only_where_ti
     dues, look = [], search.points.look
     monkeypatch.setattr(search.points, "look", lambda *given: dues.append(search.due) or look(*given))
     if late:
-        monkeypatch.setattr(hourly, "_halfway", lambda ended: 0.0 if not made else halfway(ended))
+        monkeypatch.setattr(hourly, "_halfway", lambda *given: 0.0 if not made else halfway(*given))
     told = []
     search.progress = told.append
     outcome = search.solve(search.idle(), 1e-3, time.monotonic() + 60.0)
@@ -390,6 +390,21 @@ def test_loads_lie_in_the_leaves_that_are_asked_for():
             answer = assert_sound(search, own, moved)
             for leaf, load in zip(leaves, hour_load(search, answer), strict=True):
                 assert (leaf.G @ load <= leaf.h + 1e-7).all()
+
+
+def test_a_load_that_cannot_come_into_its_leaf_is_soon_left_outside(monkeypatch):
+    """Drawn in by its hour and the next, once, then by any hour, once."""
+    search = apart(*compiled(TOYS["congested"]))
+    points, prices, leaves = search.points, native_prices(search), everywhere(search)
+    hosts, reaches, right = len(search.hours[0].box), [], points._proposal
+    leaves[0] = Leaf(np.ones((1, hosts)), np.array([-10.0]), None)
+    monkeypatch.setattr(hour_points, "STEPS", 0)
+    points._proposal = lambda *given: reaches.append(given[3]) or right(*given)
+    start = np.zeros(points.flows.shape)
+    schedule, found = points.near(leaves, prices, start, -math.inf, 1e-4, math.inf)
+    assert_sound(search, schedule, found)
+    first, then = reaches
+    assert (first > 0).tolist() == [True, True] + [False] * (len(prices) - 2) and np.ndim(then) == 0
 
 
 def test_the_slopes_are_what_another_unit_costs():

@@ -29,6 +29,9 @@ MANY, GROUPS, PART = 40, 20, 0.4
 # Their leaves are picked at the latest when this part of that time has gone; the instance's own, of its time.
 # With 300 ADNs the bound rises until then, and a better schedule comes to an end soon.
 DUE, WHOLE_DUE = 0.6, 0.65
+# Rounds without much of a rise that end a search: of groups, where they take half a second and explore the
+# few hours in which the bound rests on leaves that are not explored; of the instance.
+PATIENT, STUCK = 12, 4
 # The groups' questions are put in so many parts, as long as no point is due.
 PARTS = 4
 
@@ -52,6 +55,10 @@ class Guide:
 class Scout(HourlySearch):
     """Finds a guide."""
 
+    # Leaves picked from cuts that still miss something are better than none.
+    due_part = DUE
+    stuck = PATIENT
+
     def __init__(self, problem: Problem, program: Program, progress: Callable[[str], None]):
         super().__init__(problem, program, progress)
         self.splits: list[tuple[int, Array]] = []
@@ -59,9 +66,6 @@ class Scout(HourlySearch):
     def guide(self, first: Outcome, gap: float, ended: float) -> Guide | None:
         """Leaves and prices of a bound by the ADNs' days with batteries at rest; None without the time."""
         self.start_at(first, gap, ended)
-        # Leaves picked from cuts that still miss something are better than none.
-        now = time.monotonic()
-        self.due = now + DUE * (ended - now)
         self._begin()
         root = self._root()
         if root is None:
@@ -93,6 +97,7 @@ class Guided(HourlySearch):
 
     begins_anew = False
     due_part = WHOLE_DUE
+    stuck = STUCK
 
     def __init__(self, problem: Problem, program: Program, progress: Callable[[str], None], guide: Guide):
         super().__init__(problem, program, progress)

@@ -29,15 +29,15 @@ REACHES = 0.1, 0.2, 0.4, 1.0
 # lies outside up to AGAIN: what solvers leave would put it there again.
 OUTSIDE, EDGE, AGAIN = 2e-8, 1e-8, 2e-6
 # ... and costs this many times its price meanwhile. So many steps draw loads in, so many times as long as it
-# takes.
-OUTSIDE_COST, RESTORED, MOVE = 3.0, 8, 4.0
-# From this time on by moves in any hour.
-NEARBY = 4
+# takes; one has helped where no more than this part of what lay outside does.
+OUTSIDE_COST, RESTORED, MOVE, HELPED = 3.0, 8, 4.0, 0.5
 # A step below this, relative to the batteries' power, is lost in HiGHS's tolerance.
 SHORTEST = 1e-5
 # A step is worth trying while it promises this part of the gap asked for: before binaries are whole, and
 # then.
 PROMISE, PROMISE_WHOLE = 0.3, 0.1
+# ... and the latest steps together have kept this part of it.
+LATELY, SLOW = 3, 0.05
 
 
 @dataclass(frozen=True)
@@ -223,19 +223,21 @@ class Points:
             better, reach = self._improved(leaves, prices, now, reach, held, enough, gap, ended)
             again = self._whole(better, prices, held)
             now = now if again is None else again
-        # Into the leaves, by steps no longer than that takes: a longer one would leave them again. Only hours
-        # outside and the next ones, to which energy is shifted, are asked again.
+        # Into the leaves, by steps no longer than that takes: a longer one would leave them again. As long as
+        # it helps, only hours outside and the next ones, to which energy is shifted, are asked again.
         power = float(self.program.upper[self.flows[0]].sum(axis=0).max(initial=0.0))
-        best = now
-        for number in range(RESTORED):
+        best, nearby, before = now, True, np.inf
+        for _ in range(RESTORED):
             best, beyond = now, self._beyond(now, leaves)
-            outside = beyond.max()
-            if outside <= OUTSIDE:
+            outside = float(beyond.max())
+            helped = outside <= HELPED * before
+            if outside <= OUTSIDE or not (nearby or helped):
                 break
+            nearby, before = nearby and helped, outside
             reach = min(reach, max(MOVE * outside / max(power, outside), SHORTEST))
             there = beyond > OUTSIDE
             there |= np.roll(there, 1)
-            reaches = np.where(there | (number >= NEARBY), reach, 0.0)
+            reaches = np.where(there, reach, 0.0) if nearby else reach
             proposal, _ = self._proposal(prices, best.schedule, best.loads, reaches, leaves, held)
             now = None if proposal is None else self._look(proposal, prices, held, best)
             now = None if now is None else self._whole(now, prices, held)
@@ -261,9 +263,12 @@ class Points:
         def merit(seen: Seen) -> float:
             return float(seen.values.sum()) + dear * self._outside(seen, leaves)
 
+        values = []
         for _ in range(STEPS):
             value = merit(best)
-            if value <= enough or time.monotonic() >= ended:
+            values.append(value)
+            slow = len(values) > LATELY and values[-1 - LATELY] - value <= SLOW * gap * max(abs(value), 1.0)
+            if value <= enough or slow or time.monotonic() >= ended:
                 break
             proposal, hoped = self._proposal(prices, best.schedule, best.loads, reach, leaves, held)
             if proposal is None or value - hoped <= promise * gap * max(abs(value), 1.0):

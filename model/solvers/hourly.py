@@ -37,7 +37,8 @@ from model.solvers.workers import Ask
 # prices at which cuts were taken.
 PRICES = 0.0, 2.0
 # Cuts that a node's point misses by less than this part of the gap asked for do not call for another round,
-# nor do STUCK rounds that raised its bound by no more; first roughly, so that there is a point soon.
+# nor do STUCK rounds (or ``stuck``) that raised its bound by no more; first roughly, so that there is a point
+# soon.
 FINE = 0.2
 STUCK = 2
 # The first reference made without duals of a relaxation has not proven gaps below CLOSER at 100 ADNs. Where
@@ -85,6 +86,7 @@ class HourlySearch(Search):
     rounds = ROUNDS
     closed = NEARLY
     due_part = HALFWAY
+    stuck = STUCK
     # Nothing is known of the leaves and prices that matter.
     begins_anew = True
     ask: Ask
@@ -236,8 +238,7 @@ class HourlySearch(Search):
         assert first.x is not None
         self.gap, self.ended, self.first, self.nodes = gap, ended, first, 0
         # By then there is a point, even if cuts do not hold it yet.
-        now = time.monotonic()
-        self.due = now + self.due_part * (ended - now)
+        self.due = _halfway(ended, self.due_part)
         self.best = State(first.x, self.program.objective(first.x))
 
     def _activate(self, x: Array) -> bool:
@@ -311,7 +312,8 @@ class HourlySearch(Search):
             bound = self.leaves.joint(self.of_rows) + sum(least.values())
             best = max(best, (bound, self.of_rows), key=lambda told: told[0])
             self.bounds.append(best[0])
-            stuck = len(self.bounds) > STUCK and self.bounds[-1] - self.bounds[-1 - STUCK] < enough
+            before = self.bounds[-1 - self.stuck :][0]
+            stuck = len(self.bounds) > self.stuck and self.bounds[-1] - before < enough
             closed = (not asked and not loose and value - bound <= enough) or self._within(best[0], gap)
             if node and (closed or stuck or time.monotonic() >= self.due):
                 break
@@ -591,7 +593,7 @@ class HourlySearch(Search):
         return self._largest(node, chosen, best.x), best.x
 
 
-def _halfway(ended: float) -> float:
-    """When HALFWAY of the time from now has gone."""
+def _halfway(ended: float, part: float = HALFWAY) -> float:
+    """When this part of the time from now has gone."""
     now = time.monotonic()
-    return now + HALFWAY * (ended - now)
+    return now + part * (ended - now)
