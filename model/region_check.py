@@ -11,11 +11,10 @@ from collections.abc import Iterator
 
 import highspy
 import numpy as np
-from scipy.optimize import linprog
 from scipy.sparse import csr_array
 
 from model.data import Instance
-from model.follower_check import TIGHT, FollowerRestated
+from model.follower_check import TIGHT, FollowerRestated, tightly_solved
 from model.outcome import Bounded
 from model.price_hull import HourLoads, Leaf
 
@@ -109,13 +108,8 @@ def _price_error(follower: FollowerRestated, at: list[int], lam: Array, held: Ar
         "b_eq": np.zeros(n - 1),
         "bounds": bounds,
     }
-    # With prices given there may be more equations than unknowns, and HiGHS's presolve takes their rounding
-    # for a contradiction.
-    for presolve in (True, False):
-        found = linprog(**lp, method="highs", options=TIGHT | {"presolve": presolve})
-        if found.status == 0:
-            return float(found.fun)
-    return np.inf
+    found = tightly_solved(**lp)
+    return float(found.fun) if found.status == 0 else np.inf
 
 
 def _least(affine: Array, leaf: Leaf, box: Array, power: float) -> float:

@@ -160,6 +160,21 @@ def test_an_optimum_that_is_not_found_is_no_number(monkeypatch):
     assert (follower.price_value(NATIVE, np.full((3, 3), 30.0)) == -math.inf).all()
 
 
+def test_where_presolve_errs_the_optimum_is_found_without_it(monkeypatch):
+    follower = FollowerRestated(uneven())
+    prices = np.full((3, 3), 30.0)
+    right = follower.optimal_cost(NATIVE), follower.price_value(NATIVE, prices)
+
+    def erring(*given, options, **other):
+        if options["presolve"]:
+            return SimpleNamespace(status=4, fun=0.0)
+        return linprog(*given, options=options, **other)
+
+    monkeypatch.setattr(follower_check, "linprog", erring)
+    found = follower.optimal_cost(NATIVE), follower.price_value(NATIVE, prices)
+    assert np.allclose(found, right, rtol=1e-9)
+
+
 def answered(boundary, ramps=False):
     """The schedule of the third statement at given boundary power, (ADN, hour)."""
     case = uneven(ramps=ramps)
