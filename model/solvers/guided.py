@@ -31,7 +31,7 @@ MANY, GROUPS, PART = 40, 20, 0.4
 DUE, WHOLE_DUE = 0.6, 0.65
 # Rounds without much of a rise that end a search: of groups, where they take half a second and explore the
 # few hours in which the bound rests on leaves that are not explored; of the instance.
-PATIENT, STUCK = 12, 4
+STUCK, WHOLE_STUCK = 12, 4
 # The groups' questions are put in so many parts, as long as no point is due.
 PARTS = 4
 
@@ -57,7 +57,7 @@ class Scout(HourlySearch):
 
     # Leaves picked from cuts that still miss something are better than none.
     due_part = DUE
-    stuck = PATIENT
+    stuck = STUCK
 
     def __init__(self, problem: Problem, program: Program, progress: Callable[[str], None]):
         super().__init__(problem, program, progress)
@@ -97,7 +97,7 @@ class Guided(HourlySearch):
 
     begins_anew = False
     due_part = WHOLE_DUE
-    stuck = STUCK
+    stuck = WHOLE_STUCK
 
     def __init__(self, problem: Problem, program: Program, progress: Callable[[str], None], guide: Guide):
         super().__init__(problem, program, progress)

@@ -36,7 +36,7 @@ SHORTEST = 1e-5
 # A step is worth trying while it promises this part of the gap asked for: before binaries are whole, and
 # then.
 PROMISE, PROMISE_WHOLE = 0.3, 0.1
-# ... and the latest steps together have kept this part of it.
+# ... and so many steps together still gave this part of the gap.
 LATELY, SLOW = 3, 0.05
 
 
