@@ -146,6 +146,8 @@ def measure(case: Instance, settings: Settings, recorder: Recorder) -> Measured:
         problem = build(case, scheme=settings.scheme, mode=settings.mode, stamped=stamped)
     with recorder.phase("compile"):
         program = compile_problem(problem)
+        # It has served: with many ADNs the pattern's Pyomo model is as large as the program.
+        problem = replace(problem, pattern=None)
     recorder.note(
         **program.sizes,
         coupling=problem.coupling,

@@ -23,12 +23,12 @@ each hour can do, so that of all non-convexity only its sum over the hours is le
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.sparse import block_array, coo_array, csr_array, eye_array
+from scipy.sparse import block_array, coo_array, csr_array, eye_array, hstack, vstack
 
 from model.hour_blocks import Blocks, pattern, row_owners, with_totals
 from model.price_hull import HourCuts, HourLoads
 from model.problem import Problem
-from model.program import Array, Program
+from model.program import Array, Program, narrow
 
 FOLLOWER = ("follower.", "complementarity.")
 
@@ -108,149 +108,174 @@ def blocks_by_hour(
     Raises ValueError where anything but storage joins the hours, or the reference is no price of every
     battery and hour.
     """
-    total = with_totals(problem, program)
-    T, n = problem.instance.hours, len(total.c)
-    hour, energy, leader = np.arange(n) % T, np.zeros(n, dtype=bool), np.ones(n, dtype=bool)
-    for name, where in program.columns.items():
-        leader[where] = not name.startswith(FOLLOWER)
-        hour[where] = np.arange(where.stop - where.start) % T
-    hour[len(program.c) :] = np.arange(n - len(program.c)) % T
-    stored = stored_levels(program, T)
-    energy[stored] = True
-    K = len(stored)
-    if reference.shape != (K, T) or not np.isfinite(reference).all():
-        raise ValueError("a reference has a price for every battery and hour")
+    return HoursApart(problem, program, hours).at(reference)
 
-    where = pattern(total.A)
-    rows = np.flatnonzero(where @ (~leader).astype(float) == 0)
-    own = np.flatnonzero(leader & ~energy)
-    A, levels = total.A[rows], pattern(total.A)[rows]
-    dynamic = np.flatnonzero(levels @ energy.astype(float) > 0)
-    # Every dynamics row reads e_t - e_{t-1} + flows = 0; its place is told by its level that rises.
-    place = A[dynamic][:, stored.ravel()].tocoo()
-    rising, falling = place.data == 1.0, place.data == -1.0
-    at = np.full(len(dynamic), -1)
-    at[place.row[rising]] = place.col[rising]
-    before = np.full(len(dynamic), -1)
-    before[place.row[falling]] = place.col[falling]
-    k, t = np.divmod(at, T)
-    if (
-        not (rising | falling).all()
-        or len(place.data) != 2 * len(dynamic)
-        or not np.array_equal(np.sort(at), np.arange(K * T))
-        or not np.array_equal(before, k * T + (t - 1) % T)
-        or (total.row_lower[rows][dynamic] != 0).any()
-        or (total.row_upper[rows][dynamic] != 0).any()
-        or total.cone_A[:, np.flatnonzero(energy)].nnz
-        or total.c[energy].any()
-        or total.lower[energy].any()
-    ):
-        raise ValueError("storage is not stated as levels and flows")
 
-    # A level that costs nothing needs no column of its own: all of them are one.
-    worth = np.roll(reference, -1, axis=1) - reference
-    k_apart, t_apart = np.nonzero(worth)
-    n_apart = len(k_apart)
-    # Columns: own, n_kt, u_t, levels in sum and apart, L_th. Rows: the leaders', n into u, levels over u,
-    # boundary power into L.
-    n_hosts = len(next(iter(hours.values())).box)
-    first = np.cumsum([0, len(own), K * T, T, T + n_apart, T * n_hosts])
-    batteries = first[1] + np.arange(K * T).reshape(K, T)
-    inflow = first[2] + np.arange(T)
-    loads_at = first[4] + np.arange(T * n_hosts).reshape(T, n_hosts)
-    position = np.full(n, -1)
-    position[own] = np.arange(len(own))
-    take = csr_array((np.ones(len(dynamic)), (dynamic, at)), shape=(len(rows), K * T))
-    join = csr_array((np.ones(K * T), (np.tile(np.arange(T), K), np.arange(K * T))), shape=(T, K * T))
-    boundary = [
-        (t * n_hosts + i, own_columns) for t in hours for i, own_columns in enumerate(hours[t].boundary)
-    ]
-    into = csr_array(
-        (
-            np.ones(sum(len(c) for _, c in boundary)),
-            (
-                np.concatenate([np.full(len(c), row) for row, c in boundary]),
-                np.concatenate([position[c] for _, c in boundary]),
-            ),
-        ),
-        shape=(T * n_hosts, len(own)),
-    )
-    step = eye_array(T, format="csr")
-    before_it = csr_array((np.ones(T), (np.arange(T), (np.arange(T) - 1) % T)), shape=(T, T))
-    of_level = np.append(np.arange(T), t_apart)
-    levels_at = csr_array(
-        (np.ones(len(of_level)), (of_level, np.arange(len(of_level)))), shape=(T, T + n_apart)
-    )
-    matrix = block_array(
-        [
-            [A[:, own], take, None, None, csr_array((len(rows), T * n_hosts))],
-            [None, join, -step, None, None],
-            [None, None, -step, (step - before_it) @ levels_at, None],
-            [into, None, None, None, -eye_array(T * n_hosts)],
-        ],
-        format="csr",
-    )
-    extra = matrix.shape[0] - len(rows)
+class HoursApart:
+    """What the programs by hour have in common, whatever the reference.
 
-    flows = A[dynamic][:, own]
-    up, down = flows.maximum(0), -flows.minimum(0)
-    most = np.zeros((2, K * T))
-    most[0, at] = up @ total.lower[own] - down @ total.upper[own]
-    most[1, at] = up @ total.upper[own] - down @ total.lower[own]
-    most_stored = total.upper[stored].max(axis=1, initial=0.0).repeat(T)
-    net = np.array([np.maximum(-most[1], -most_stored), np.minimum(-most[0], most_stored)])
-    sums = net.reshape(2, K, T).sum(axis=1)
-    together = worth == 0
-    levels_box = np.array(
-        [
-            np.append((side[stored] * together).sum(axis=0), side[stored][k_apart, t_apart])
-            for side in (total.lower, total.upper)
+    Columns: own, n_kt, u_t, L_th. Rows: the leaders', n into u, boundary power into L. The levels' columns
+    and rows, which a reference tells, come last.
+    """
+
+    def __init__(self, problem: Problem, program: Program, hours: dict[int, HourLoads]):
+        total = with_totals(problem, program)
+        T, n = problem.instance.hours, len(total.c)
+        hour, energy, leader = np.arange(n) % T, np.zeros(n, dtype=bool), np.ones(n, dtype=bool)
+        for name, where in program.columns.items():
+            leader[where] = not name.startswith(FOLLOWER)
+            hour[where] = np.arange(where.stop - where.start) % T
+        hour[len(program.c) :] = np.arange(n - len(program.c)) % T
+        stored = stored_levels(program, T)
+        energy[stored] = True
+        K = len(stored)
+
+        where = pattern(total.A)
+        rows = np.flatnonzero(where @ (~leader).astype(float) == 0)
+        own = np.flatnonzero(leader & ~energy)
+        A, levels = total.A[rows], where[rows]
+        dynamic = np.flatnonzero(levels @ energy.astype(float) > 0)
+        # Every dynamics row reads e_t - e_{t-1} + flows = 0; its place is told by its level that rises.
+        place = A[dynamic][:, stored.ravel()].tocoo()
+        rising, falling = place.data == 1.0, place.data == -1.0
+        at = np.full(len(dynamic), -1)
+        at[place.row[rising]] = place.col[rising]
+        before = np.full(len(dynamic), -1)
+        before[place.row[falling]] = place.col[falling]
+        k, t = np.divmod(at, T)
+        if (
+            not (rising | falling).all()
+            or len(place.data) != 2 * len(dynamic)
+            or not np.array_equal(np.sort(at), np.arange(K * T))
+            or not np.array_equal(before, k * T + (t - 1) % T)
+            or (total.row_lower[rows][dynamic] != 0).any()
+            or (total.row_upper[rows][dynamic] != 0).any()
+            or total.cone_A[:, np.flatnonzero(energy)].nnz
+            or total.c[energy].any()
+            or total.lower[energy].any()
+        ):
+            raise ValueError("storage is not stated as levels and flows")
+
+        n_hosts = len(next(iter(hours.values())).box)
+        first = np.cumsum([0, len(own), K * T, T, T * n_hosts])
+        batteries = first[1] + np.arange(K * T).reshape(K, T)
+        self.inflow = first[2] + np.arange(T)
+        self.loads_at = first[3] + np.arange(T * n_hosts).reshape(T, n_hosts)
+        position = np.full(n, -1)
+        position[own] = np.arange(len(own))
+        take = csr_array((np.ones(len(dynamic)), (dynamic, at)), shape=(len(rows), K * T))
+        join = csr_array((np.ones(K * T), (np.tile(np.arange(T), K), np.arange(K * T))), shape=(T, K * T))
+        boundary = [
+            (t * n_hosts + i, own_columns) for t in hours for i, own_columns in enumerate(hours[t].boundary)
         ]
-    )
-    box = np.stack([hours[t].box.T for t in sorted(hours)], axis=1).reshape(2, -1)
-    added = np.hstack([net, sums, levels_box, box])
-    # Wider by far more than its own rounding.
-    slack = 1e-9 * (1.0 + np.abs(added).max(axis=0))
-    free = np.zeros(first[5] - first[1], dtype=bool)
-    cones = csr_array((total.cone_A.shape[0], len(free)))
-    made = replace(
-        total,
-        c=np.concatenate(
+        into = csr_array(
+            (
+                np.ones(sum(len(c) for _, c in boundary)),
+                (
+                    np.concatenate([np.full(len(c), row) for row, c in boundary]),
+                    np.concatenate([position[c] for _, c in boundary]),
+                ),
+            ),
+            shape=(T * n_hosts, len(own)),
+        )
+        matrix = block_array(
             [
-                total.c[own],
-                reference.ravel(),
-                np.zeros(2 * T),
-                worth[k_apart, t_apart],
-                np.zeros(T * n_hosts),
-            ]
-        ),
-        A=matrix,
-        row_lower=np.append(total.row_lower[rows], np.zeros(extra)),
-        row_upper=np.append(total.row_upper[rows], np.zeros(extra)),
-        lower=np.append(total.lower[own], added[0] - slack),
-        upper=np.append(total.upper[own], added[1] + slack),
-        integer=np.zeros(first[5], dtype=bool),
-        enforced_lower=np.append(total.enforced_lower[own], free),
-        enforced_upper=np.append(total.enforced_upper[own], free),
-        cone_A=block_array([[total.cone_A[:, own], cones]], format="csr"),
-        columns={},
-        variables=[],
-    )
-    of_column = np.concatenate([hour[own], np.tile(np.arange(T), K), np.full(first[5] - first[2], -1)])
-    of_row, of_cone_row = row_owners(made, of_column)
-    dynamics = np.empty(K * T, dtype=int)
-    dynamics[at] = dynamic
-    return HourBlocks(
-        program=made,
-        hours=T,
-        n_blocks=T,
-        of_column=of_column,
-        of_row=of_row,
-        of_cone_row=of_cone_row,
-        loads_at=loads_at,
-        inflow=inflow,
-        batteries=batteries,
-        dynamics=dynamics.reshape(K, T),
-        kept=own,
-        dynamics_before=rows[dynamics].reshape(K, T),
-    )
+                [A[:, own], take, None, csr_array((len(rows), T * n_hosts))],
+                [None, join, -eye_array(T), None],
+                [into, None, None, -eye_array(T * n_hosts)],
+            ],
+            format="csr",
+        )
+        extra = np.zeros(matrix.shape[0] - len(rows))
+
+        flows = A[dynamic][:, own]
+        up, down = flows.maximum(0), -flows.minimum(0)
+        most = np.zeros((2, K * T))
+        most[0, at] = up @ total.lower[own] - down @ total.upper[own]
+        most[1, at] = up @ total.upper[own] - down @ total.lower[own]
+        most_stored = total.upper[stored].max(axis=1, initial=0.0).repeat(T)
+        net = np.array([np.maximum(-most[1], -most_stored), np.minimum(-most[0], most_stored)])
+        sums = net.reshape(2, K, T).sum(axis=1)
+        box = np.stack([hours[t].box.T for t in sorted(hours)], axis=1).reshape(2, -1)
+        lower, upper = _widened(np.hstack([net, sums, box]))
+        free = np.zeros(first[4] - first[1], dtype=bool)
+        cones = csr_array((total.cone_A.shape[0], len(free)))
+        self.program = replace(
+            total,
+            c=np.append(total.c[own], np.zeros(len(free))),
+            A=narrow(matrix),
+            row_lower=np.append(total.row_lower[rows], extra),
+            row_upper=np.append(total.row_upper[rows], extra),
+            lower=np.append(total.lower[own], lower),
+            upper=np.append(total.upper[own], upper),
+            integer=np.zeros(first[4], dtype=bool),
+            enforced_lower=np.append(total.enforced_lower[own], free),
+            enforced_upper=np.append(total.enforced_upper[own], free),
+            cone_A=narrow(block_array([[total.cone_A[:, own], cones]], format="csr")),
+            columns={},
+            variables=[],
+        )
+        self.of_column = np.concatenate(
+            [hour[own], np.tile(np.arange(T), K), np.full(first[4] - first[2], -1)]
+        )
+        self.of_row, self.of_cone_row = row_owners(self.program, self.of_column)
+        self.hours, self.batteries, self.kept = T, batteries, own
+        dynamics = np.empty(K * T, dtype=int)
+        dynamics[at] = dynamic
+        self.dynamics, self.dynamics_before = (of.reshape(K, T) for of in (dynamics, rows[dynamics]))
+        self.levels = np.array([total.lower[stored], total.upper[stored]])
+
+    def at(self, reference: Array) -> HourBlocks:
+        """The blocks at a reference. Raises ValueError where it is no price of every battery and hour."""
+        p, (K, T) = self.program, self.batteries.shape
+        if reference.shape != (K, T) or not np.isfinite(reference).all():
+            raise ValueError("a reference has a price for every battery and hour")
+        # A level that costs nothing needs no column of its own: all of them are one.
+        worth = np.roll(reference, -1, axis=1) - reference
+        apart = np.nonzero(worth)
+        sums = (self.levels * (worth == 0)).sum(axis=1)
+        lower, upper = _widened(np.hstack([sums, self.levels[:, apart[0], apart[1]]]))
+        n, n_levels = len(p.c), len(lower)
+        of_level = np.append(np.arange(T), apart[1])
+        levels_at = csr_array((np.ones(n_levels), (of_level, np.arange(n_levels))), shape=(T, n_levels))
+        take = csr_array((np.ones(T), (np.arange(T), self.inflow)), shape=(T, n))
+        rows = hstack([-take, rise(1, T) @ levels_at], format="csr")
+        wider = csr_array((p.A.data, p.A.indices, p.A.indptr), shape=(p.A.shape[0], n + n_levels))
+        c = np.concatenate([p.c, np.zeros(T), worth[apart]])
+        c[self.batteries] = reference
+        free, still = np.zeros(n_levels, dtype=bool), np.zeros(T)
+        return HourBlocks(
+            program=replace(
+                p,
+                c=c,
+                A=narrow(vstack([wider, rows], format="csr")),
+                row_lower=np.append(p.row_lower, still),
+                row_upper=np.append(p.row_upper, still),
+                lower=np.append(p.lower, lower),
+                upper=np.append(p.upper, upper),
+                integer=np.append(p.integer, free),
+                enforced_lower=np.append(p.enforced_lower, free),
+                enforced_upper=np.append(p.enforced_upper, free),
+                cone_A=csr_array(
+                    (p.cone_A.data, p.cone_A.indices, p.cone_A.indptr),
+                    shape=(p.cone_A.shape[0], n + n_levels),
+                ),
+            ),
+            hours=T,
+            n_blocks=T,
+            of_column=np.append(self.of_column, np.full(n_levels, -1)),
+            of_row=np.append(self.of_row, np.full(T, -1)),
+            of_cone_row=self.of_cone_row,
+            loads_at=self.loads_at,
+            inflow=self.inflow,
+            batteries=self.batteries,
+            dynamics=self.dynamics,
+            kept=self.kept,
+            dynamics_before=self.dynamics_before,
+        )
+
+
+def _widened(box: Array) -> Array:
+    """Limits, (2, n), wider by far more than their own rounding."""
+    slack = 1e-9 * (1.0 + np.abs(box).max(axis=0))
+    return box + np.array([-slack, slack])

@@ -20,7 +20,10 @@ from scipy.sparse import csr_array, hstack, vstack
 
 from model.bounds import project_to_cones
 from model.problem import Problem
-from model.program import Array, Program, cone_starts
+from model.program import Array, Program, cone_starts, narrow
+
+# Cuts that are computed together.
+TOGETHER = 24
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,6 +133,10 @@ class Cuts:
     cone_duals: list[Array]
     reference: Array
 
+    def part(self, where: slice) -> "Cuts":
+        """Some of the cuts."""
+        return Cuts(self.block[where], self.row_duals[where], self.cone_duals[where], self.reference)
+
 
 def cut_rows(blocks: Blocks, cuts: Cuts) -> tuple[Array, csr_array]:
     """Right-hand sides (k,) and coefficients (k, shared columns and etas) of ``row s >= side``.
@@ -137,14 +144,29 @@ def cut_rows(blocks: Blocks, cuts: Cuts) -> tuple[Array, csr_array]:
     Sides are rounded down by a bound on all rounding errors; one whose numbers overflow is -inf and says
     nothing. Raises ValueError for vectors that do not fit their block.
     """
-    p, block = blocks.program, cuts.block
-    n_cuts, n = len(block), len(p.c)
     fits = [
         0 <= b < blocks.n_blocks and y.shape == blocks.rows[b].shape and z.shape == blocks.cone_rows[b].shape
-        for b, y, z in zip(block, cuts.row_duals, cuts.cone_duals, strict=True)
+        for b, y, z in zip(cuts.block, cuts.row_duals, cuts.cone_duals, strict=True)
     ]
     if not all(fits):
         raise ValueError("a cut's dual vectors do not fit its block")
+    p = blocks.program
+    # The largest that a row's sum of absolute products may be.
+    extent = blocks.products * np.maximum(np.abs(p.lower), np.abs(p.upper))
+    with np.errstate(invalid="ignore", over="ignore"):
+        extents = extent, abs(p.A) @ extent, abs(p.cone_A) @ extent
+    # What a cut is computed from is many times what it comes to, so few at a time.
+    firsts = range(0, max(len(cuts.block), 1), TOGETHER)
+    parts = [_cut_rows(blocks, cuts.part(slice(k, k + TOGETHER)), *extents) for k in firsts]
+    sides, coefficients = zip(*parts, strict=True)
+    return np.concatenate(sides), vstack(coefficients, format="csr")
+
+
+def _cut_rows(
+    blocks: Blocks, cuts: Cuts, extent: Array, of_rows: Array, of_cones: Array
+) -> tuple[Array, csr_array]:
+    p, block = blocks.program, cuts.block
+    n_cuts, n = len(block), len(p.c)
     which = np.array([len(blocks.rows[b]) for b in block], dtype=int)
     cone_which = np.array([len(blocks.cone_rows[b]) for b in block], dtype=int)
     rows = _joined([blocks.rows[b] for b in block])
@@ -180,8 +202,7 @@ def cut_rows(blocks: Blocks, cuts: Cuts) -> tuple[Array, csr_array]:
             size += np.bincount(at, np.abs(term), n_cuts)
         # A computed sum of m products is within m u of the sum of their absolute values (u: unit roundoff).
         unit = np.finfo(float).eps
-        extent = blocks.products * np.maximum(np.abs(p.lower), np.abs(p.upper))
-        most = abs(cost) @ extent + abs(Y) @ (abs(p.A) @ extent) + abs(Z) @ (abs(p.cone_A) @ extent)
+        most = abs(cost) @ extent + abs(Y) @ of_rows + abs(Z) @ of_cones
         count = which + cone_which + np.bincount(k, minlength=n_cuts) + 4
         value -= 2 * unit * (most + count * size)
     value[~np.isfinite(value)] = -np.inf
@@ -254,7 +275,7 @@ def with_totals(problem: Problem, program: Program) -> Program:
     return replace(
         relaxed,
         c=np.append(relaxed.c, np.zeros(2 * n_totals)),
-        A=vstack([rest + same, total_rows], format="csr"),
+        A=narrow(vstack([rest + same, total_rows], format="csr")),
         row_lower=np.append(relaxed.row_lower, np.zeros(2 * n_totals)),
         row_upper=np.append(relaxed.row_upper, np.zeros(2 * n_totals)),
         lower=np.append(relaxed.lower, np.zeros(2 * n_totals)),

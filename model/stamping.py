@@ -23,7 +23,7 @@ from scipy.sparse import csr_array, vstack
 from model.hourly import Hourly
 from model.per_unit import FeederData
 from model.problem import Problem
-from model.program import Array, LinearMap, Program, compile_model, cone_starts, linear_map
+from model.program import Array, LinearMap, Program, compile_model, cone_starts, linear_map, narrow
 
 Copies = tuple[Array, Array]
 
@@ -245,4 +245,4 @@ def _stacked(upper: csr_array, lower: csr_array, at: Array, n_columns: int) -> c
     """Two matrices over each other, the columns of the lower one moved to ``at``."""
     wide = csr_array((upper.data, upper.indices, upper.indptr), shape=(upper.shape[0], n_columns))
     moved = csr_array((lower.data, at[lower.indices], lower.indptr), shape=(lower.shape[0], n_columns))
-    return vstack([wide, moved], format="csr")
+    return narrow(vstack([wide, moved], format="csr"))

@@ -31,11 +31,14 @@ def unproven(problem: Problem, program: Program) -> Outcome:
 def apart(problem: Problem, program: Program) -> HourlySearch:
     """A search with the hours apart, asked in this process."""
     search = HourlySearch(problem, program, lambda told: None)
-    search.ask = lambda questions: [
-        answer
-        for q in questions
-        for answer in type(search.programs[q.program]).answers([search.programs[q.program]], [q])
-    ]
+    search.join(
+        lambda programs, *_: (
+            lambda questions: [
+                answer for q in questions for answer in type(programs[0]).answers([programs[q.program]], [q])
+            ]
+        ),
+        math.inf,
+    )
     return search
 
 

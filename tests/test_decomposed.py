@@ -20,7 +20,7 @@ from model.price_hull import Leaf
 from model.program import compile_model
 from model.schemes import build
 from model.solvers import auto, decomposed, hour_points, hourly, solve, workers
-from model.solvers.hour_program import Question
+from model.solvers.hour_program import Question, hours_of
 from model.solvers.hourly import HourlySearch
 from model.solvers.workers import Cluster
 
@@ -558,12 +558,13 @@ def test_a_cluster_answers_as_this_process_does_and_outlives_a_lost_worker(clust
     search.solve(unproven(problem, program), 1e-3, time.monotonic() + 60.0)
     questions = questions_of(search)
     cluster(Cluster(n_workers=0))
-    told = []
-    with workers.asking(search.programs, 3, told.append) as ask:
-        here = ask(questions)
+    told, hours = [], hours_of(search.blocks)
+    with workers.connected(3, told.append) as connect:
+        here = connect(hours, math.inf, math.inf)(questions)
     assert not told and here[0] is None and here[1] is not None
     cluster(Cluster(n_workers=2))
-    with workers.asking(search.programs, 3, told.append) as ask:
+    with workers.connected(3, told.append) as connect:
+        ask = connect(hours, math.inf, math.inf)
         assert told == ["starting 2 workers"]
         assert_same(here, ask(questions))
         client = ask.__closure__[0].cell_contents
@@ -572,8 +573,8 @@ def test_a_cluster_answers_as_this_process_does_and_outlives_a_lost_worker(clust
         assert_same(here, ask(questions))
         # A cluster that runs already is used by its address, and stays.
         cluster(Cluster(scheduler=client.scheduler.address))
-        with workers.asking(search.programs, 3, told.append) as other:
-            assert_same(here, other(questions))
+        with workers.connected(3, told.append) as other:
+            assert_same(here, other(hours, math.inf, math.inf)(questions))
         assert_same(here, ask(questions))
 
 
@@ -585,11 +586,14 @@ def test_what_is_not_answered_in_time_has_no_answer(cluster, monkeypatch, n_work
     problem, program = compiled(TOYS["two"])
     search = apart(problem, program)
     questions = questions_of(search)
-    with workers.asking(search.programs, 2, silent, time.monotonic()) as ask:
+    hours = hours_of(search.blocks)
+    with workers.connected(2, silent) as connect:
+        ask = connect(hours, time.monotonic(), math.inf)
         # But for the first questions, which are the beginning.
         assert sum(answer is not None for answer in ask(questions)) == len(questions) - 1
         assert ask(questions) == [None] * len(questions)
-    with workers.asking(search.programs, 2, silent, time.monotonic() + 60.0) as ask:
+        ask = connect(hours, time.monotonic() + 60.0, time.monotonic())
+        assert ask(questions) == [None] * len(questions)
         for _ in range(2):
             assert sum(answer is not None for answer in ask(questions)) == len(questions) - 1
 
@@ -599,7 +603,8 @@ def test_few_adns_are_solved_here(cluster):
     problem, program = compiled(TOYS["two"])
     told = []
     search = apart(problem, program)
-    with workers.asking(search.programs, workers.FEW - 1, told.append) as ask:
+    with workers.connected(workers.FEW - 1, told.append) as connect:
+        ask = connect(hours_of(search.blocks), math.inf, math.inf)
         assert len(ask(questions_of(search))) == 7 and not told
 
 

@@ -12,7 +12,7 @@ from generators import instance
 from model.by_hour import stored_levels
 from model.price_hull import Leaf
 from model.solvers.conic import solve_conic
-from model.solvers.feeder_days import Day
+from model.solvers.feeder_days import Day, Days
 from model.solvers.hour_program import Answer
 
 CASES = {name: TOYS[name] for name in ("two", "congested", "tight", "relay")} | {
@@ -27,9 +27,13 @@ def search(request):
     return search
 
 
+def days_of(search):
+    return Days(search.program, search.blocks)
+
+
 def questions(search):
     points = search.points
-    return search.days.questions(points.answers, points.pressed)
+    return days_of(search).questions(points.answers, points.pressed)
 
 
 def joined(search, prices):
@@ -64,7 +68,7 @@ def joined(search, prices):
 def test_at_the_prices_of_all_days_together_each_day_costs_what_it_does_there(search):
     """Strong duality: what joins the ADNs priced by its duals, their days add up to all of them together, and
     stored energy is worth the same."""
-    days, blocks = search.days, search.blocks
+    days, blocks = days_of(search), search.blocks
     rows, program = joined(search, native_prices(search))
     together = solve_conic(program)
     assert together.status == "solved"
@@ -74,12 +78,12 @@ def test_at_the_prices_of_all_days_together_each_day_costs_what_it_does_there(se
     answers = [Answer(nothing, nothing, 0.0, 0.0, y[own], nothing) for own in blocks.rows]
     asked = days.questions(answers, [0.0 * price for price in native_prices(search)])
     for question, columns in zip(asked, days.columns, strict=True):
-        day = search.programs[question.program]
+        day = days.programs[question.program]
         own = solve_conic(replace(day.own, c=question.cost))
         # No point of the day costs less than the joint one's: it is a best one at these prices.
         cost = question.cost @ together.x[columns]
         assert own.status == "solved" and question.cost @ own.x == pytest.approx(cost, rel=1e-5, abs=1e-5)
-    worth = days.worth(search.ask(asked))
+    worth = days.worth(search.ask_days(days, asked))
     own = together.row_duals[len(rows) :].reshape(worth.shape)
     # Where a level is at a limit its price may be any of a range: the middle ones agree.
     assert np.median(np.abs(worth - own)) < 1e-3 * np.abs(own).max()
@@ -87,8 +91,9 @@ def test_at_the_prices_of_all_days_together_each_day_costs_what_it_does_there(se
 
 def test_worth_is_the_slope_of_the_days_cost(search):
     """Of a convex cost: between what one unit less saves and what one more adds."""
+    days = days_of(search)
     for question in questions(search):
-        day = search.programs[question.program]
+        day = days.programs[question.program]
         (worth,) = Day.answers([day], [question])
         program, step = replace(day.own, c=question.cost), 1e-4
 
@@ -107,7 +112,7 @@ def test_worth_is_the_slope_of_the_days_cost(search):
 
 
 def test_a_day_is_one_adns_and_all_batteries_have_one(search):
-    days, blocks, program = search.days, search.blocks, search.program
+    days, blocks, program = days_of(search), search.blocks, search.program
     owner = np.full(len(program.c), -1)
     for name, where in program.columns.items():
         if name.startswith("feeder["):
@@ -126,7 +131,7 @@ def test_a_day_is_one_adns_and_all_batteries_have_one(search):
 
 
 def test_what_a_leaf_costs_is_paid_by_the_load_at_its_host(search):
-    days, blocks, points = search.days, search.blocks, search.points
+    days, blocks, points = days_of(search), search.blocks, search.points
     t, host = 1, blocks.loads_at.shape[1] - 1
     pressed = [press.copy() for press in points.pressed]
     pressed[t][host] += 5.0
@@ -151,9 +156,8 @@ def test_leaves_that_hold_the_load_back_have_a_price():
 
 
 def test_without_answers_the_reference_stays(search):
-    own = search.ask
     first = search.reference
-    search.ask = lambda told: [None if q.program >= len(search.hours) else own([q])[0] for q in told]
+    search.ask_days = lambda days, told: [None for _ in told]
     assert search._worth() is first
     search.points.answers = []
     assert search._worth() is first
@@ -161,5 +165,5 @@ def test_without_answers_the_reference_stays(search):
 
 def test_an_adn_without_batteries_has_no_day():
     search = apart(*compiled(TOYS["without batteries"]))
-    assert search.days.programs == [] and search.idle() is not None
+    assert days_of(search).programs == [] and search.idle() is not None
     assert search._worth().shape == (0, search.blocks.hours)

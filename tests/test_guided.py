@@ -92,7 +92,7 @@ def test_every_battery_is_guided_within_its_limits(built, found):
 def test_the_first_point_is_the_groups_schedule_or_batteries_at_rest(built, found, monkeypatch):
     problem, program = built
     search = Guided(problem, program, silent, found)
-    search.ask = workers._here(search.programs, math.inf)
+    search.join(workers._here, math.inf)
     points, first = search.points, search.idle()
     flows = first.x[points.flows]
     wished = points.one_way(found.power * program.upper[points.flows])
@@ -129,7 +129,7 @@ def test_a_guide_that_is_wrong_costs_time_and_no_proof(built, found, seed):
     right = apart(problem, program)
     bound = certify(problem, program, right.solve(right.idle(), GAP, math.inf), GAP)
     search = Guided(problem, program, silent, wrong)
-    search.ask = workers._here(search.programs, math.inf)
+    search.join(workers._here, math.inf)
     outcome = search.solve(search.idle(), GAP, time.monotonic() + 120.0)
     certificate = certify(problem, program, outcome, GAP)
     assert certificate.status in ("certified", "gap_limit") and certificate.bound <= bound.objective

@@ -110,7 +110,7 @@ def carried_over(problem, program, blocks, reference, x):
     for d, feeder in enumerate(problem.instance.feeders):
         loads[:, hosts.index(feeder.host_bus)] += x[program.columns[f"feeder[{d}].P_boundary"]]
     point = np.concatenate(
-        [x[blocks.kept], inflow.ravel(), inflow.sum(axis=0), together, apart, loads.ravel()]
+        [x[blocks.kept], inflow.ravel(), inflow.sum(axis=0), loads.ravel(), together, apart]
     )
     # Every leader's cost is one of an hour, and so is what the reference makes of a battery's inflow.
     own = (reference * inflow).sum(axis=0)
@@ -388,7 +388,7 @@ def test_an_hour_asked_for_too_much_answers_with_a_cut_and_its_moves_are_dear():
     nowhere = np.zeros((0, hosts)), np.zeros(0)
     usual = Hour.answers([hour], [Question(0, worth, 0.0, free, *nowhere)])[0]
     much = Hour.answers([hour], [Question(0, worth, 100.0, free, *nowhere)])[0]
-    dearest = np.abs(hour.program.c).max()
+    dearest = np.abs(hour.merged.program.c).max()
     assert usual.moved < 1e-6 < 90.0 < much.moved
     assert much.value - usual.value > 3 * 90.0 * dearest
     far = Hour.answers([hour], [Question(0, worth, 0.0, free, np.ones((1, hosts)), np.array([-100.0]))])[0]
@@ -423,7 +423,7 @@ def test_columns_held_stay_where_they_are_held_and_their_duals_are_tangents():
 
     first = held([0.0, 0.01, -0.01])
     assert first.x[hour.batteries] == pytest.approx([0.0, 0.01, -0.01], abs=1e-8)
-    slopes = -hour.program.A[:, hour.batteries].T @ first.row_duals
+    slopes = -blocks.program.A[blocks.rows[1]][:, blocks.batteries[:, 1]].T @ first.row_duals
     for other in ([0.01, 0.01, 0.0], [-0.02, 0.0, 0.01], [0.0, 0.02, -0.02]):
         change = slopes @ (np.array(other) - first.x[hour.batteries])
         assert held(other).value >= first.value + change - 1e-4 * abs(first.value)

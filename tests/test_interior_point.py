@@ -438,32 +438,23 @@ def test_more_limits_than_there_is_room_for_get_more_room():
     assert one.load[0] >= 0.04 - one.moved - 1e-6
 
 
-def test_questions_of_a_kind_go_together_in_as_many_groups_as_workers():
-    class Pair:
-        together = 2
-
-    class Single:
-        together = 1
-
-    programs = [Pair(), Single(), Pair()]
-    asked = [SimpleNamespace(program=k) for k in (0, 1, 2, 0, 2, 1, 0)]
-    assert workers._groups(programs, asked, 1) == [[0, 2, 3, 4, 6], [1], [5]]
+def test_questions_go_together_in_as_many_groups_as_workers():
+    asked = [SimpleNamespace(program=k) for k in (0, 2, 0, 2, 0)]
+    assert workers._groups(2, asked, 1) == [[0, 1, 2, 3, 4]]
     for n_workers, sizes in ((2, [2, 3]), (9, [1, 2, 2])):
-        groups = workers._groups(programs, asked, n_workers)
-        assert [len(group) for group in groups] == [*sizes, 1, 1]
+        groups = workers._groups(2, asked, n_workers)
+        assert [len(group) for group in groups] == sizes
         assert sorted(k for group in groups for k in group) == list(range(len(asked)))
-    assert workers._groups(programs, [], 2) == []
+    # Where nothing is gained by answering them together, each goes by itself.
+    assert sorted(workers._groups(1, asked, 2)) == [[k] for k in range(5)]
+    assert workers._groups(2, [], 2) == []
 
 
 def test_a_worker_is_asked_mostly_about_the_same_programs():
-    class Hours:
-        together = 4
-
-    programs = [Hours()] * 24
     rng = np.random.default_rng(0)
     for _ in range(20):
         asked = [SimpleNamespace(program=int(t)) for t in sorted(rng.permutation(24)[:16])]
-        first, second = workers._groups(programs, asked, 2)
+        first, second = workers._groups(4, asked, 2)
         assert len(first) == len(second) == 8
         # Even hours to one, odd hours to the other, but for what makes them as many.
         odd = [{asked[k].program % 2 for k in group} for group in (first, second)]

@@ -96,7 +96,8 @@ def pattern_of(n: int, equal: int, at_most: int, dims: Array, starts: Array, col
     stays[:equal], stays[equal + at_most :] = True, False
     size = n + int(stays.sum())
     unknown = np.where(stays, n - 1 + np.cumsum(stays), -1)
-    given = _Rows(equal, at_most, dims.astype(np.int64), starts.astype(np.int64), columns, unknown)
+    dims, starts, columns = (part.astype(np.int64) for part in (dims, starts, columns))
+    given = _Rows(equal, at_most, dims, starts, columns, unknown)
     i, j = map(np.concatenate, _Joined(given, size).pairs_of_unknowns())
     place = _order(size, i, j)
     k_starts, k_rows, _ = _upper(size, place[i], place[j])

@@ -1,6 +1,6 @@
 """What the hours have answered at one reference of the batteries' prices: cuts, and how close they are."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.sparse import csr_array, vstack
@@ -55,13 +55,7 @@ class Answered:
         self.questions += [question for question, _ in told]
         self.row_duals += [answer.row_duals for _, answer in told]
         self.cone_duals += [answer.cone_duals for _, answer in told]
-        fresh = replace(
-            self.cuts,
-            block=self.of_cut[first:],
-            row_duals=self.row_duals[first:],
-            cone_duals=self.cone_duals[first:],
-        )
-        sides, coefficients = cut_rows(self.blocks, fresh)
+        sides, coefficients = cut_rows(self.blocks, self.cuts.part(slice(first, None)))
         self.sides = np.append(self.sides, sides)
         self.coefficients = vstack([self.coefficients, coefficients], format="csr")
         self._renew()

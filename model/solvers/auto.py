@@ -27,7 +27,7 @@ from model.solvers.hourly import HourlySearch
 from model.solvers.outer_approximation import branch
 from model.solvers.price_regions import Search
 from model.solvers.relaxation import follow_ray, solve_relaxation
-from model.solvers.workers import asking
+from model.solvers.workers import connected
 
 # From so many ADNs on nothing is solved that holds all hours at once.
 MANY = 12
@@ -61,7 +61,8 @@ def solve(
     point = Follower(problem, program).sound
     if by_hour.applies(problem):
         search = HourlySearch(problem, program, progress)
-        with asking(search.programs, problem.instance.n_adns, progress, ended) as search.ask:
+        with connected(problem.instance.n_adns, progress) as connect:
+            search.join(connect, ended)
             found = search.solve(outcome, gap, ended)
         found = found.or_proof_of(outcome)
         assert found.x is not None

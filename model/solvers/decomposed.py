@@ -49,16 +49,19 @@ def solve(
             search = HourlySearch(problem, program, progress)
         else:
             search = guided.Guided(problem, program, progress, known)
-        search.ask = connect(search.programs, ended)
+        search.join(connect, ended)
         progress("hours apart")
         first = search.idle()
         if first is None:
             return Outcome("error", message="no point with batteries at rest was found")
-        return search.solve(first, gap, ended)
+        outcome = search.solve(first, gap, ended)
+    del search
+    _give_back()
+    return outcome
 
 
 def _give_back() -> None:
-    """Give back to the system what the groups' search used, some 430 MB: glibc would keep it."""
+    """Give back to the system what a search used: it holds itself, and glibc would keep what is free."""
     gc.collect()
     with suppress(OSError, AttributeError):  # another C library
         ctypes.CDLL("libc.so.6").malloc_trim(0)

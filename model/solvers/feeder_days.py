@@ -21,7 +21,7 @@ from model.solvers.relaxation import components
 
 @dataclass(frozen=True)
 class DayQuestion:
-    """What a day is worth at other costs of its columns, in $ per p.u.; ``program``: its number among all."""
+    """What a day is worth at other costs of its columns, in $ per p.u.; ``program``: the day's number."""
 
     program: int
     cost: Array
@@ -50,10 +50,10 @@ class Day:
 
 
 class Days:
-    """The days of all ADNs with batteries; ``first``: the number of the first of them among all programs."""
+    """The days of all ADNs with batteries."""
 
-    def __init__(self, program: Program, blocks: HourBlocks, first: int):
-        self.blocks, self.first = blocks, first
+    def __init__(self, program: Program, blocks: HourBlocks):
+        self.blocks = blocks
         p, (K, T) = blocks.program, blocks.batteries.shape
         x = program.columns["x"]
         joins = blocks.of_column < 0
@@ -107,7 +107,7 @@ class Days:
         y[self.into] -= np.array(pressed)
         cost = np.append(p.c - p.A.T @ y, np.zeros(self.blocks.batteries.size))
         cost[self.blocks.batteries] = 0.0
-        return [DayQuestion(self.first + d, cost[columns]) for d, columns in enumerate(self.columns)]
+        return [DayQuestion(d, cost[columns]) for d, columns in enumerate(self.columns)]
 
     def worth(self, told: list[Array | None]) -> Array | None:
         """Of every battery and hour, (K, T); None where a day has no answer."""

@@ -148,7 +148,7 @@ def guide(
     own = build(coarse.instance, mode=problem.mode, stamped=True)
     program = compile_problem(own)
     scout = Scout(own, program, lambda words: progress(f"{coarse.instance.n_adns} groups: {words}"))
-    scout.ask = connect(scout.programs, ended)
+    scout.join(connect, ended)
     first = scout.idle()
     found = None if first is None else scout.guide(first, gap, ended)
     if found is None:

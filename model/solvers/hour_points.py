@@ -79,7 +79,7 @@ class Points:
     """Makes points of a program from answers of its hours; ``ask`` puts questions to them."""
 
     def __init__(self, problem: Problem, program: Program, blocks: HourBlocks, ask: Ask):
-        self.program, self.blocks, self.ask = program, blocks, ask
+        self.program, self.ask, self.n_hours = program, ask, blocks.hours
         self.levels = stored_levels(program, blocks.hours)
         self.flows = np.stack(
             [stored_levels(program, blocks.hours, kind) for kind in ("charge", "discharge")]
@@ -109,6 +109,11 @@ class Points:
         cost = blocks.program.c.copy()
         cost[blocks.batteries] = 0.0
         self.own_cost = [cost[own] for own in blocks.columns]
+        # Of charge and discharge, by hour: what they cost, (2, K), and their entries in the hour's rows.
+        self.flow_cost = [cost[self.at[:, :, t]] for t in range(self.n_hours)]
+        self.on_flows = [
+            blocks.program.A[rows][:, self.at[:, :, t].ravel()] for t, rows in enumerate(blocks.rows)
+        ]
         rows = blocks.program.A[blocks.dynamics.ravel()]
         every = np.arange(blocks.dynamics.size)
         self.stores = np.zeros(self.at.shape)
@@ -165,11 +170,9 @@ class Points:
     def _tangent(self, question: Question, answer: Answer) -> Tangent:
         t = question.hour
         schedule = answer.x[self.number[self.flows[:, :, t]]]
-        at = self.at[:, :, t]
-        A = self.blocks.program.A[self.blocks.rows[t]][:, at.ravel()]
         y = answer.row_duals.copy()
         y[self.told[t]] = 0.0
-        slopes = self.blocks.program.c[at] - (A.T @ y).reshape(schedule.shape)
+        slopes = self.flow_cost[t] - (self.on_flows[t].T @ y).reshape(schedule.shape)
         value = float(self.own_cost[t] @ answer.x + question.lam @ answer.load)
         return Tangent(schedule, slopes, value, answer.load)
 
@@ -326,7 +329,7 @@ class Points:
         return Seen(schedule, values, found)
 
     def _nothing_held(self) -> list[Held]:
-        return [Held() for _ in range(self.blocks.hours)]
+        return [Held() for _ in range(self.n_hours)]
 
     def _held(self, t: int, schedule: Array, price: Array, fixed: dict[int, float]) -> Question:
         hosts, K = len(price), schedule.shape[1]

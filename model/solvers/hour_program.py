@@ -8,7 +8,7 @@ from scipy.sparse import csr_array
 
 from model.by_hour import HourBlocks
 from model.interior_point import LANES
-from model.program import Array, Program
+from model.program import Array, Program, narrow
 from model.solvers.alike import solve_alike
 from model.solvers.conic import ConicResult
 from model.solvers.twins import Merged, merge
@@ -16,8 +16,9 @@ from model.solvers.twins import Merged, merge
 # What an hour pays to leave a leaf or the inflow asked for, relative to its dearest price. Steeper penalties
 # take more steps.
 PENALTY = 5.0
-# How many limits questions have room for, and multiples of it: programs of one room are alike.
-ROOM = 8
+# How many limits questions have room for, and multiples of it: programs of one room are alike, and hardly any
+# question has more.
+ROOM = 16
 # Passes over rows that hold columns at their limits, and what a row's sum may miss by rounding, in p.u.
 FORCED, ROUNDING = 3, 1e-11
 
@@ -60,21 +61,16 @@ class Answer:
 
 @dataclass(frozen=True)
 class Hour:
-    """The program of one hour: own columns, of which ``batteries`` are the net inflows, then their sum, then
-    the loads at the hosts.
+    """The program of one hour, as it is solved: own columns, of which ``batteries`` are the net inflows, then
+    their sum, then the loads at the hosts.
     """
 
-    program: Program
+    merged: Merged
     batteries: Array
     n_hosts: int
 
     # How many questions are best answered together.
     together = LANES
-
-    @cached_property
-    def merged(self) -> Merged:
-        """The program as it is solved."""
-        return merge(self.program)
 
     def asked(self, question: Question, room: int) -> Program:
         """The program that answers a question of at most ``room`` limits: questions of one room are alike."""
@@ -106,6 +102,8 @@ class Hour:
         """
         if room in self._templates:
             return self._templates[room]
+        # Of one room at a time: each is as large as the program.
+        self._templates.clear()
         p, n_hosts = self.merged.program, self.n_hosts
         n, n_rows, limit, more = len(p.c), len(p.row_lower), np.arange(room), room + 2
         row, column = np.repeat(np.arange(n_rows), np.diff(p.A.indptr)), p.A.indices
@@ -120,7 +118,7 @@ class Hour:
         self._templates[room] = replace(
             p,
             c=np.append(p.c, zero),
-            A=csr_array((entries, (rows, columns)), shape=(n_rows + room, n + more)),
+            A=narrow(csr_array((entries, (rows, columns)), shape=(n_rows + room, n + more))),
             row_lower=np.append(p.row_lower, np.full(room, -np.inf)),
             row_upper=np.append(p.row_upper, np.zeros(room)),
             lower=np.append(p.lower, zero),
@@ -182,5 +180,5 @@ def hours_of(blocks: HourBlocks) -> list[Hour]:
         p, rows, cone_rows = blocks.program, blocks.rows[t], blocks.cone_rows[t]
         part = p.part(columns, rows, cone_rows, blocks.cone_dims[t])
         batteries = np.searchsorted(own, blocks.batteries[:, t])
-        found.append(Hour(part, batteries, len(blocks.loads_at[t])))
+        found.append(Hour(merge(part), batteries, len(blocks.loads_at[t])))
     return found

@@ -16,14 +16,14 @@ from dataclasses import replace
 import numpy as np
 
 from model.bounds import safe_bound
-from model.by_hour import blocks_by_hour, stored_levels
+from model.by_hour import HoursApart, stored_levels
 from model.outcome import Bounded, Outcome
 from model.price_hull import Hull, Leaf, hull, whole
 from model.problem import Problem
 from model.program import Array, Program
 from model.solvers.answered import Answered
 from model.solvers.chebyshev import chebyshev
-from model.solvers.feeder_days import Days
+from model.solvers.feeder_days import DayQuestion, Days
 from model.solvers.follower import Follower
 from model.solvers.hour_points import Points
 from model.solvers.hour_program import Answer, Question, hours_of
@@ -31,7 +31,7 @@ from model.solvers.leaf_bounds import LeafBounds, Least, Use
 from model.solvers.linear import LinearResult, linear_solver, run, solve_linear
 from model.solvers.price_regions import SHARE, Allowed, Fixed, Known, Search, State
 from model.solvers.storage_prices import StoragePrices
-from model.solvers.workers import Ask
+from model.solvers.workers import Ask, Connect
 
 # The first questions to every hour: multiples of its price. A cut holds the load in place only between the
 # prices at which cuts were taken.
@@ -79,8 +79,7 @@ PICKING_S = 5.0
 class HourlySearch(Search):
     """The search over price regions with the master program in place of the relaxation.
 
-    ``programs``: of the hours and of the ADNs' days; ``ask``, to be set, puts questions to them, here or
-    elsewhere.
+    It has to be joined (:meth:`join`) to where the hours' programs are asked, here or elsewhere.
     """
 
     rounds = ROUNDS
@@ -89,7 +88,9 @@ class HourlySearch(Search):
     stuck = STUCK
     # Nothing is known of the leaves and prices that matter.
     begins_anew = True
+    # Puts questions to the hours; the same for the ADNs' days, which are there for one round only.
     ask: Ask
+    ask_days: Callable[[Days, list[DayQuestion]], list[Array | None]]
 
     def __init__(self, problem: Problem, program: Program, progress: Callable[[str], None]):
         self.problem = problem
@@ -102,11 +103,9 @@ class HourlySearch(Search):
         self.fine = FINE
         # Duals of the relaxation's rows: prices of what the batteries take in, of every hour.
         self.of_rows = np.zeros(0)
+        self.apart = HoursApart(problem, program, self.hours)
         nothing = np.zeros(stored_levels(program, problem.instance.hours).shape)
         self.refer(nothing)
-        hours = hours_of(self.blocks)
-        self.days = Days(program, self.blocks, len(hours))
-        self.programs = [*hours, *self.days.programs]
         self.points = Points(problem, program, self.blocks, lambda questions: self.ask(questions))
         # The latest schedule, and the hours' prices at it.
         self.schedule: Array | None = None
@@ -115,10 +114,17 @@ class HourlySearch(Search):
         levels = self.points.levels
         self.storage = StoragePrices(program.lower[levels], program.upper[levels])
 
+    def join(self, connect: Connect, ended: float) -> None:
+        """Take the hours to where they are asked until ``ended``: but for their first round, which makes the
+        first point.
+        """
+        self.ask = connect(hours_of(self.blocks), ended, np.inf)
+        self.ask_days = lambda days, questions: connect(days.programs, ended, ended)(questions)
+
     def refer(self, reference: Array) -> None:
         """Take new reference prices of the batteries; cuts begin anew."""
         self.reference = reference
-        self.blocks = blocks_by_hour(self.problem, self.program, reference, self.hours)
+        self.blocks = self.apart.at(reference)
         self.relaxed = self.blocks.relaxation
         if len(self.of_rows) != len(self.relaxed.row_lower):
             self.of_rows = np.zeros(len(self.relaxed.row_lower))
@@ -161,8 +167,9 @@ class HourlySearch(Search):
         """What stored energy is worth by the ADNs' own days at the latest point's prices, (K, T)."""
         if not self.points.answers:  # no point yet
             return self.reference
-        told = self.ask(self.days.questions(self.points.answers, self.points.pressed))
-        worth = self.days.worth(told)
+        days = Days(self.program, self.blocks)
+        told = self.ask_days(days, days.questions(self.points.answers, self.points.pressed))
+        worth = days.worth(told)
         if worth is None:
             return self.reference
         if not self.of_rows.any() and len(worth):

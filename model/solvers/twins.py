@@ -6,7 +6,6 @@ columns, is the same program. A point of it, shared out by the loads, is one of 
 is every twin's.
 """
 
-from collections import defaultdict
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -65,28 +64,52 @@ def merge(program: Program) -> Merged:
 
 def _twins(program: Program) -> list[tuple[Array, Array]]:
     """Groups of twins: their rows, (k,), and the columns of each of them in the same order, (k, columns)."""
-    A, by_column = program.A, program.A.tocsc()
+    A = program.A
     in_cone = np.diff(program.cone_A.tocsc().indptr) > 0
     plain = ~in_cone & ~program.integer & (program.lower == 0.0) & ~program.enforced_upper
     account = (program.row_lower == program.row_upper) & (program.row_upper >= 0.0)
     account &= (np.diff(A.indptr) > 0) & ~((pattern(A) @ (~plain).astype(float)) > 0)
-    account[A.tocoo().row[A.data <= 0.0]] = False
-    alike = defaultdict(list)
-    for row in np.flatnonzero(account).tolist():
-        where = slice(A.indptr[row], A.indptr[row + 1])
-        columns = A.indices[where]
-        # What each column is here and in its other rows.
-        seen = []
-        for j, value in zip(columns.tolist(), A.data[where].tolist(), strict=True):
-            at = slice(by_column.indptr[j], by_column.indptr[j + 1])
-            entries = zip(by_column.indices[at].tolist(), by_column.data[at].tolist(), strict=True)
-            others = tuple(sorted((i, a) for i, a in entries if i != row))
-            seen.append((others, value, float(program.c[j])))
-        if not any(account[i] for others, *_ in seen for i, _ in others):
-            order = sorted(range(len(seen)), key=seen.__getitem__)
-            alike[tuple(seen[k] for k in order)].append((row, columns[order]))
+    row = np.repeat(np.arange(A.shape[0]), np.diff(A.indptr))
+    account[row[A.data <= 0.0]] = False
+    # A column in two accounts makes neither of them a twin.
+    times = np.bincount(A.indices[account[row]], minlength=A.shape[1])
+    account[row[account[row] & (times[A.indices] > 1)]] = False
+    entries = np.flatnonzero(account[row])
+    if not len(entries):
+        return []
+    columns, of_row = A.indices[entries], row[entries]
+    # What each column is here and in its other rows.
+    others = A[:, columns].tocsc()
+    others.sort_indices()
+    stands = np.repeat(np.arange(len(columns)), np.diff(others.indptr))
+    elsewhere = others.indices != of_row[stands]
+    seen = _padded(stands[elsewhere], len(columns), others.indices[elsewhere], others.data[elsewhere])
+    kind = _kinds(np.column_stack([seen, A.data[entries], program.c[columns]]))
+    order = np.lexsort([kind, of_row])
+    rows, number = np.unique(of_row[order], return_inverse=True)
+    alike = _kinds(_padded(number, len(rows), kind[order]))
+    starts = np.searchsorted(number, np.arange(len(rows)))
+    groups = np.split(np.argsort(alike, kind="stable"), np.cumsum(np.bincount(alike))[:-1])
+    lengths = np.bincount(number)
+    columns = columns[order]
     return [
-        (np.array([row for row, _ in group]), np.array([columns for _, columns in group]))
-        for group in alike.values()
-        if len(group) > 1
+        (rows[own], columns[starts[own][:, None] + np.arange(lengths[own[0]])])
+        for own in groups
+        if len(own) > 1
     ]
+
+
+def _padded(item: Array, n_items: int, *parts: Array) -> Array:
+    """The parts of every item in a row, and as much of nothing as it takes; ``item`` is in order."""
+    counts = np.bincount(item, minlength=n_items)
+    within = np.arange(len(item)) - (np.cumsum(counts) - counts)[item]
+    table = np.full((len(parts), n_items, counts.max(initial=0)), np.inf)
+    for k, part in enumerate(parts):
+        table[k, item, within] = part
+    return np.hstack([*table])
+
+
+def _kinds(table: Array) -> Array:
+    """A number for every row of a table, the same for rows that are equal."""
+    number: Array = np.unique(table, axis=0, return_inverse=True)[1]
+    return number.ravel()

@@ -21,7 +21,7 @@ from model.data import InputError
 # With fewer ADNs than this the hours are solved before a cluster would have started.
 FEW = 12
 
-# Questions of any kind, each to the program whose number is its ``program``. Programs of a class answer by
+# Questions, each to the program whose number is its ``program``. Programs of a class answer by
 # ``answers(programs, questions)``: at least ``together`` at once, and more of them sooner; 1: each by itself.
 Ask = Callable[[list[Any]], list[Any]]
 
@@ -46,27 +46,19 @@ def choose(cluster: Cluster) -> None:
     _chosen = cluster
 
 
-# Takes programs to where they are solved, and says how questions are put to them. What is not answered at a
-# time of ``time.monotonic`` has no answer: with many ADNs one round of questions may take minutes. The first
-# round is answered whatever the time: it makes the first point.
-Connect = Callable[[list[Any], float], Ask]
-
-
-@contextmanager
-def asking(
-    programs: list[Any], n_adns: int, progress: Callable[[str], None], ended: float = math.inf
-) -> Iterator[Ask]:
-    """A way to put questions to programs, answered in their order, for as long as the context lasts.
-
-    Raises InputError where no scheduler answers at the address given.
-    """
-    with connected(n_adns, progress) as connect:
-        yield connect(programs, ended)
+# Takes programs to where they are solved, and says how questions are put to them; they are there as long as
+# somebody may ask. What is not answered at a time of ``time.monotonic`` has no answer: with many ADNs one
+# round of questions may take minutes. The first round ends at a time of its own.
+Connect = Callable[[list[Any], float, float], Ask]
 
 
 @contextmanager
 def connected(n_adns: int, progress: Callable[[str], None]) -> Iterator[Connect]:
-    """The same for programs one group after another; ``n_adns``: of the instance that they belong to."""
+    """A way to put questions to programs, answered in their order, for as long as the context lasts;
+    ``n_adns``: of the instance that they belong to.
+
+    Raises InputError where no scheduler answers at the address given.
+    """
     n_workers = _chosen.n_workers if _chosen.n_workers is not None else len(os.sched_getaffinity(0))
     if _chosen.scheduler is None and (n_workers < 2 or n_adns < FEW):
         yield _here
@@ -100,13 +92,14 @@ def connected(n_adns: int, progress: Callable[[str], None]) -> Iterator[Connect]
         yield partial(_on, client)
 
 
-def _here(programs: list[Any], ended: float) -> Ask:
-    ends = chain([math.inf], repeat(ended))
+def _here(programs: list[Any], ended: float, first_ended: float) -> Ask:
+    ends = chain([first_ended], repeat(ended))
+    together = _together(programs)
 
     def ask(questions: list[Any]) -> list[Any]:
         end = next(ends)
         told: dict[int, Any] = {}
-        for group in _groups(programs, questions, 1):
+        for group in _groups(together, questions, 1):
             if time.monotonic() < end:
                 own = [questions[k] for k in group]
                 told |= zip(group, _answers(own, *(programs[q.program] for q in own)), strict=True)
@@ -115,16 +108,17 @@ def _here(programs: list[Any], ended: float) -> Ask:
     return ask
 
 
-def _on(client: Any, programs: list[Any], ended: float) -> Ask:
+def _on(client: Any, programs: list[Any], ended: float, first_ended: float) -> Ask:
     from distributed import wait
 
-    ends = chain([math.inf], repeat(ended))
+    ends = chain([first_ended], repeat(ended))
+    together = _together(programs)
     # A task that returns its argument, not scattered data: dask can make it again where a worker is lost.
     held = [client.submit(_held, program, pure=False) for program in programs]
 
     def ask(questions: list[Any]) -> list[Any]:
         end, groups = next(ends), {}
-        for group in _groups(programs, questions, max(len(client.ncores()), 1)):
+        for group in _groups(together, questions, max(len(client.ncores()), 1)):
             own = [questions[k] for k in group]
             groups[client.submit(_answers, own, *(held[q.program] for q in own), pure=False)] = group
         with suppress(TimeoutError):
@@ -139,26 +133,23 @@ def _on(client: Any, programs: list[Any], ended: float) -> Ask:
     return ask
 
 
-def _groups(programs: list[Any], questions: list[Any], n_workers: int) -> list[list[int]]:
+def _groups(together: int, questions: list[Any], n_workers: int) -> list[list[int]]:
     """The numbers of the questions that go together: as many groups as workers, where that leaves enough for
     each.
     """
-    by_kind: dict[Any, list[int]] = {}
-    for k, question in enumerate(questions):
-        by_kind.setdefault(type(programs[question.program]), []).append(k)
-    found: list[list[int]] = []
-    for kind, numbers in by_kind.items():
-        n_groups = -(-len(numbers) // kind.together)
-        if kind.together > 1:
-            n_groups = min(n_groups, n_workers)
-        # Mostly the same programs to the same worker, which keeps what it has prepared of them; neighbouring
-        # hours, which take about as long, to different ones.
-        numbers.sort(key=lambda k: questions[k].program % n_groups)
-        found += [
-            numbers[len(numbers) * g // n_groups : len(numbers) * (g + 1) // n_groups]
-            for g in range(n_groups)
-        ]
-    return found
+    n_groups = -(-len(questions) // together)
+    if together > 1:
+        n_groups = min(n_groups, n_workers)
+    # Mostly the same programs to the same worker, which keeps what it has prepared of them; neighbouring
+    # hours, which take about as long, to different ones.
+    numbers = sorted(range(len(questions)), key=lambda k: questions[k].program % n_groups)
+    return [
+        numbers[len(numbers) * g // n_groups : len(numbers) * (g + 1) // n_groups] for g in range(n_groups)
+    ]
+
+
+def _together(programs: list[Any]) -> int:
+    return programs[0].together if programs else 1
 
 
 def _held(program: Any) -> Any:
