@@ -19,6 +19,8 @@ PENALTY = 5.0
 # How many limits questions have room for, and multiples of it: programs of one room are alike, and hardly any
 # question has more.
 ROOM = 16
+# So many questions are answered together at most: each takes a program of its own meanwhile.
+MOST = 32
 # Passes over rows that hold columns at their limits, and what a row's sum may miss by rounding, in p.u.
 FORCED, ROUNDING = 3, 1e-11
 
@@ -140,11 +142,12 @@ class Hour:
         n = len(self.merged.program.c)
         return Answer(
             x=self.merged.point(found.x)[: -self.n_hosts - 1],
-            load=found.x[n - self.n_hosts : n],
+            load=found.x[n - self.n_hosts : n].copy(),
             value=float(program.c @ found.x),
             moved=float(np.abs(found.x[n:]).sum()),
             row_duals=self.merged.row_duals(found.row_duals[: len(self.merged.program.row_lower)]),
-            cone_duals=found.cone_duals,
+            # A copy: what it is part of holds those of all programs solved beside it.
+            cone_duals=found.cone_duals.copy(),
         )
 
     def _force(self, lower: Array, upper: Array) -> None:
@@ -165,11 +168,17 @@ class Hour:
     def answers(hours: list["Hour"], questions: list[Question]) -> list[Answer | None]:
         """Each hour's answer to its question; None where no solution is found."""
         room = ROOM * max(1, -(-max(len(question.h) for question in questions) // ROOM))
-        asked = [hour.asked(question, room) for hour, question in zip(hours, questions, strict=True)]
         # Points are made of what is held; of other answers the dual vectors count.
         exact = any(question.fixed is not None for question in questions)
-        found = solve_alike(asked, exact=exact)
-        return [hour._answer(program, own) for hour, program, own in zip(hours, asked, found, strict=True)]
+        answers: list[Answer | None] = []
+        for first in range(0, len(questions), MOST):
+            part = list(zip(hours, questions, strict=True))[first : first + MOST]
+            asked = [hour.asked(question, room) for hour, question in part]
+            found = solve_alike(asked, exact=exact)
+            answers += [
+                hour._answer(program, own) for (hour, _), program, own in zip(part, asked, found, strict=True)
+            ]
+        return answers
 
 
 def hours_of(blocks: HourBlocks) -> list[Hour]:
