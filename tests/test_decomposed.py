@@ -20,6 +20,7 @@ from model.price_hull import Leaf
 from model.program import compile_model
 from model.schemes import build
 from model.solvers import auto, decomposed, hour_points, hourly, solve, workers
+from model.solvers.hour_points import Held
 from model.solvers.hour_program import Question, hours_of
 from model.solvers.hourly import HourlySearch
 from model.solvers.workers import Cluster
@@ -378,7 +379,7 @@ def test_loads_lie_in_the_leaves_that_are_asked_for():
     )
     usual = hour_load(search, found)
     hosts = len(usual[0])
-    assert points._outside(points._look(schedule, prices), everywhere(search)) == 0.0
+    assert not points._beyond(points._look(schedule, prices), everywhere(search)).any()
     for sign in (1.0, -1.0):
         # More in one hour, less in the other.
         leaves = [
@@ -405,6 +406,26 @@ def test_a_load_that_cannot_come_into_its_leaf_is_soon_left_outside(monkeypatch)
     assert_sound(search, schedule, found)
     first, then = reaches
     assert (first > 0).tolist() == [True, True] + [False] * (len(prices) - 2) and np.ndim(then) == 0
+
+
+def test_an_hour_keeps_its_load_in_a_leaf_as_far_as_it_can_and_pays_for_the_rest():
+    search = apart(*compiled(TOYS["congested"]))
+    points, prices, leaves = search.points, native_prices(search), everywhere(search)
+    rest, hosts = np.zeros(points.flows.shape), len(search.hours[0].box)
+    free = points._look(rest, prices)
+    most = points._look(rest, [price - 1e4 for price in prices])
+    room = np.array([more.sum() - load.sum() for more, load in zip(most.loads, free.loads, strict=True)])
+    t = int(room.argmax())
+    assert room[t] > 1e-3  # sun may be curtailed
+    usual, costs = free.loads[t].sum(), [free.values[t]]
+    for more, missed in ((0.5 * room[t], 0.0), (room[t] + 0.1, 0.1)):
+        leaves[t] = Leaf(-np.ones((1, hosts)), np.array([-usual - more]), None)
+        seen = points._look(rest, prices, points._kept(leaves))
+        costs.append(seen.values[t])
+        assert seen.answers[t].moved == pytest.approx(missed, abs=1e-5)
+        assert points._beyond(seen, leaves)[t] == pytest.approx(missed, abs=1e-5)
+        assert points.known(t, leaves[t], prices[t])[-1].value == pytest.approx(seen.values[t])
+    assert costs[0] < costs[1] < costs[2] - 0.1 * np.abs(prices[t]).max()
 
 
 def test_the_slopes_are_what_another_unit_costs():
@@ -507,7 +528,7 @@ def test_every_answer_is_a_tangent_to_what_the_hour_costs(name):
         tangents = points.known(t, leaf, question.lam)
         for _ in range(3):
             schedule = points.one_way(rng.random(points.flows.shape) ** 3 * program.upper[points.flows])
-            held = points._held(t, schedule, question.lam, {}).fixed
+            held = points._held(t, schedule, question.lam, Held()).fixed
             asked = Question(t, nothing, None, question.lam, question.G, question.h, held)
             answer = search.ask([asked])[0]
             if answer is None or answer.moved > 1e-7:  # outside the leaf
@@ -535,7 +556,7 @@ def questions_of(search):
     nowhere = np.zeros((0, hosts)), np.zeros(0)
     for t in search.hours:
         asked.append(Question(t, np.ones(K), None, np.full(hosts, 20.0), *nowhere))
-        asked.append(search.points._held(t, np.zeros(search.points.flows.shape), np.zeros(hosts), {}))
+        asked.append(search.points._held(t, np.zeros(search.points.flows.shape), np.zeros(hosts), Held()))
     # Not in the order of the hours, and one without an answer.
     asked.append(Question(0, np.ones(K), np.nan, np.full(hosts, 20.0), *nowhere))
     return asked[::-1]

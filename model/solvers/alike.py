@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 # Programs with fewer columns than this are solved one by one.
 MANY = 2000
-# Where a dual vector is enough it is iterated to ALMOST: its cut misses cents of an hour's cost of 10,000 $. One
-# that got no further than ENOUGH misses 16 cents, and a point that got no further than GOOD is looked at:
-# Clarabel takes ten times as long for the last digits.
+# Where a dual vector is enough it is iterated to ALMOST: its cut misses cents of an hour's cost of 10,000 $.
+# One that got no further than ENOUGH misses 16 cents, and a point that got no further than GOOD is looked
+# at: Clarabel takes ten times as long for the last digits.
 ALMOST, ENOUGH, GOOD = 1e-5, 1e-4, 1e-6
 # Patterns that are remembered: of the hours' programs there is one.
 REMEMBERED = 4

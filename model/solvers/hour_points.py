@@ -42,11 +42,18 @@ LATELY, SLOW = 3, 0.05
 
 @dataclass(frozen=True)
 class Seen:
-    """What the hours answered to a schedule: charge and discharge, (2, K, T); costs of the hours, (T,)."""
+    """What the hours answered to a schedule: charge and discharge, (2, K, T); costs of the hours, (T,), with
+    penalties for loads that they cannot keep in their leaves.
+    """
 
     schedule: Array
     values: Array
     answers: list[Answer]
+
+    @property
+    def cost(self) -> float:
+        """Of all hours."""
+        return float(self.values.sum())
 
     @property
     def loads(self) -> list[Array]:
@@ -69,8 +76,11 @@ class Tangent:
 
 @dataclass
 class Held:
-    """Of an hour: columns held besides the schedule, and at what; tangents that hold with these or more."""
+    """Of an hour: the leaf that its load is kept in, if any; columns held besides the schedule, and at what;
+    tangents that hold with these or more.
+    """
 
+    leaf: Leaf | None = None
     columns: dict[int, float] = field(default_factory=dict)
     tangents: list[Tangent] = field(default_factory=list)
 
@@ -135,7 +145,7 @@ class Points:
         if seen is None:
             return None
         self.answers, self.pressed = seen.answers, pressed
-        found = self._whole(seen, prices, self._nothing_held())
+        found = self._whole(seen, prices, self._kept())
         return None if found is None else self._joined(found)
 
     def one_way(self, schedule: Array) -> Array:
@@ -173,7 +183,10 @@ class Points:
         y = answer.row_duals.copy()
         y[self.told[t]] = 0.0
         slopes = self.flow_cost[t] - (self.on_flows[t].T @ y).reshape(schedule.shape)
-        value = float(self.own_cost[t] @ answer.x + question.lam @ answer.load)
+        # With a schedule held the duals are those of all that is paid, penalties included.
+        value = answer.value
+        if question.fixed is None:
+            value = float(self.own_cost[t] @ answer.x + question.lam @ answer.load)
         return Tangent(schedule, slopes, value, answer.load)
 
     def stored(self, t: int, x: Array, paid: float) -> tuple[Array, float]:
@@ -196,10 +209,11 @@ class Points:
         self, leaves: list[Leaf], prices: list[Array], start: Array, enough: float, gap: float, ended: float
     ) -> Array:
         """A good schedule near another one, as in :meth:`near`, without a point, for :class:`Days`."""
-        best = self._look(self.one_way(start), prices)
+        held = self._kept(leaves)
+        best = self._look(self.one_way(start), prices, held)
         if best is None:
             return start
-        best, _ = self._improved(leaves, prices, best, REACH, self._nothing_held(), enough, gap, ended)
+        best, _ = self._improved(leaves, prices, best, REACH, held, enough, gap, ended)
         # What leaves cost is told by the tangents alone; limits of reach would take part of it.
         self._proposal(prices, best.schedule, best.loads, np.inf, leaves)
         self.answers = best.answers
@@ -213,10 +227,10 @@ class Points:
         No better one is looked for than of cost ``enough`` ($), nor for a small part of ``gap``, nor after
         ``ended``; whole binaries and loads in their leaves may take longer.
         """
-        best = self._look(self.one_way(start), prices)
+        held = self._kept(leaves)
+        best = self._look(self.one_way(start), prices, held)
         if best is None:
             return start, None
-        held = self._nothing_held()
         best, reach = self._improved(leaves, prices, best, REACH, held, enough, gap, ended)
         now = self._whole(best, prices, held)
         if now is None:
@@ -226,8 +240,9 @@ class Points:
             better, reach = self._improved(leaves, prices, now, reach, held, enough, gap, ended)
             again = self._whole(better, prices, held)
             now = now if again is None else again
-        # Into the leaves, by steps no longer than that takes: a longer one would leave them again. As long as
-        # it helps, only hours outside and the next ones, to which energy is shifted, are asked again.
+        # What hours cannot keep in by themselves: by steps no longer than that takes, as a longer one would
+        # take others out. As long as it helps, only hours outside and the next ones, to which energy is
+        # shifted, are asked again.
         power = float(self.program.upper[self.flows[0]].sum(axis=0).max(initial=0.0))
         best, nearby, before = now, True, np.inf
         for _ in range(RESTORED):
@@ -260,15 +275,10 @@ class Points:
         ended: float,
     ) -> tuple[Seen, float]:
         """A good schedule near another one, and how far from it the last step was to go."""
-        dear = OUTSIDE_COST * max(float(np.abs(price).max()) for price in prices)
         promise = PROMISE_WHOLE if any(own.columns for own in held) else PROMISE
-
-        def merit(seen: Seen) -> float:
-            return float(seen.values.sum()) + dear * self._outside(seen, leaves)
-
         values = []
         for _ in range(STEPS):
-            value = merit(best)
+            value = best.cost
             values.append(value)
             slow = len(values) > LATELY and values[-1 - LATELY] - value <= SLOW * gap * max(abs(value), 1.0)
             if value <= enough or slow or time.monotonic() >= ended:
@@ -279,7 +289,7 @@ class Points:
             now = self._look(proposal, prices, held)
             if now is None:
                 break
-            if merit(now) < value:
+            if now.cost < value:
                 best = now
             else:
                 reach *= 0.5
@@ -291,9 +301,6 @@ class Points:
         loads = zip(leaves, seen.loads, strict=True)
         return np.array([(leaf.G @ load - leaf.h).max(initial=0.0) for leaf, load in loads])
 
-    def _outside(self, seen: Seen, leaves: list[Leaf]) -> float:
-        return float(self._beyond(seen, leaves).max())
-
     def _look(
         self,
         schedule: Array,
@@ -304,14 +311,14 @@ class Points:
         """What the hours answer to a schedule, with what is held besides; those that do what they did in one
         ``seen`` with the same held are not asked again.
         """
-        held = held or self._nothing_held()
+        held = held or self._kept()
         answers: list[Answer | None] = [None] * len(held) if seen is None else list(seen.answers)
         asked = [
             t
             for t in range(len(held))
             if seen is None or not np.array_equal(schedule[:, :, t], seen.schedule[:, :, t])
         ]
-        questions = [self._held(t, schedule, prices[t], held[t].columns) for t in asked]
+        questions = [self._held(t, schedule, prices[t], held[t]) for t in asked]
         for question, answer in zip(questions, self.ask(questions), strict=True):
             answers[question.hour], own = answer, held[question.hour]
             if answer is not None and own.columns:
@@ -328,16 +335,17 @@ class Points:
         values = np.array([answer.value for answer in found])
         return Seen(schedule, values, found)
 
-    def _nothing_held(self) -> list[Held]:
-        return [Held() for _ in range(self.n_hours)]
+    def _kept(self, leaves: list[Leaf] | None = None) -> list[Held]:
+        """Nothing held but, where leaves are given, every load in its leaf."""
+        return [Held(None if leaves is None else leaves[t]) for t in range(self.n_hours)]
 
-    def _held(self, t: int, schedule: Array, price: Array, fixed: dict[int, float]) -> Question:
+    def _held(self, t: int, schedule: Array, price: Array, own: Held) -> Question:
         hosts, K = len(price), schedule.shape[1]
         columns = np.concatenate([*self.flows[:, :, t], self.charging[:, t]])
         values = np.concatenate([*schedule[:, :, t], schedule[0, :, t] > 0])
-        held = dict(zip(self.number[columns].tolist(), values.tolist(), strict=True))
-        nowhere = np.zeros((0, hosts)), np.zeros(0)
-        return Question(t, np.zeros(K), None, price, *nowhere, held | fixed)
+        told = dict(zip(self.number[columns].tolist(), values.tolist(), strict=True))
+        G, h = (np.zeros((0, hosts)), np.zeros(0)) if own.leaf is None else (own.leaf.G, own.leaf.h)
+        return Question(t, np.zeros(K), None, price, G, h, told | own.columns)
 
     def _proposal(
         self,
@@ -369,7 +377,7 @@ class Points:
                 limits.append((at[:, :, t].ravel(), row.ravel()))
                 drawn = EDGE * np.abs(g).sum() + min(max(float(g @ loads[t]) - limit, 0.0), AGAIN)
                 sides.append(limit - drawn - g @ loads[t] + (row * near[:, :, t]).sum())
-        held = held or self._nothing_held()
+        held = held or self._kept()
         told = [
             (t, tangent)
             for t in range(T)
@@ -440,7 +448,7 @@ class Points:
             for j in columns[np.isin(self.hour_of[columns], busy)]:
                 held[self.hour_of[j]].columns[int(self.number[j])] = float(rounded[j])
             answers: list[Answer | None] = list(seen.answers)
-            questions = [self._held(t, seen.schedule, prices[t], held[t].columns) for t in busy]
+            questions = [self._held(t, seen.schedule, prices[t], held[t]) for t in busy]
             for question, answer in zip(questions, self.ask(questions), strict=True):
                 answers[question.hour] = answer
                 if answer is not None:
