@@ -9,6 +9,7 @@ import logging
 import math
 import os
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -114,13 +115,13 @@ def _on(client: Any, programs: list[Any], ended: float, first_ended: float) -> A
     ends = chain([first_ended], repeat(ended))
     together = _together(programs)
     # A task that returns its argument, not scattered data: dask can make it again where a worker is lost.
-    held = [client.submit(_held, program, pure=False) for program in programs]
+    held = [_submitted(client, _held, program) for program in programs]
 
     def ask(questions: list[Any]) -> list[Any]:
         end, groups = next(ends), {}
         for group in _groups(together, questions, max(len(client.ncores()), 1)):
             own = [questions[k] for k in group]
-            groups[client.submit(_answers, own, *(held[q.program] for q in own), pure=False)] = group
+            groups[_submitted(client, _answers, own, *(held[q.program] for q in own))] = group
         with suppress(TimeoutError):
             wait(list(groups), timeout=None if end == math.inf else max(end - time.monotonic(), 0.0))
         done = [future for future in groups if future.done()]
@@ -146,6 +147,13 @@ def _groups(together: int, questions: list[Any], n_workers: int) -> list[list[in
     return [
         numbers[len(numbers) * g // n_groups : len(numbers) * (g + 1) // n_groups] for g in range(n_groups)
     ]
+
+
+def _submitted(client: Any, task: Callable[..., Any], *given: Any) -> Any:
+    """The task's future. What is sent is as large as programs are: dask would warn of that."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Sending large graph")
+        return client.submit(task, *given, pure=False)
 
 
 def _together(programs: list[Any]) -> int:
