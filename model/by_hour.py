@@ -23,7 +23,7 @@ each hour can do, so that of all non-convexity only its sum over the hours is le
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.sparse import block_array, coo_array, csr_array, eye_array, hstack, vstack
+from scipy.sparse import block_array, coo_array, csr_array, eye_array, hstack
 
 from model.hour_blocks import Blocks, pattern, row_owners, with_totals
 from model.price_hull import HourCuts, HourLoads
@@ -239,28 +239,12 @@ class HoursApart:
         of_level = np.append(np.arange(T), apart[1])
         levels_at = csr_array((np.ones(n_levels), (of_level, np.arange(n_levels))), shape=(T, n_levels))
         take = csr_array((np.ones(T), (np.arange(T), self.inflow)), shape=(T, n))
-        rows = hstack([-take, rise(1, T) @ levels_at], format="csr")
-        wider = csr_array((p.A.data, p.A.indices, p.A.indptr), shape=(p.A.shape[0], n + n_levels))
-        c = np.concatenate([p.c, np.zeros(T), worth[apart]])
-        c[self.batteries] = reference
-        free, still = np.zeros(n_levels, dtype=bool), np.zeros(T)
+        rows = narrow(hstack([-take, rise(1, T) @ levels_at], format="csr"))
+        still = np.zeros(T)
+        made = p.extended(np.append(still, worth[apart]), lower, upper, rows, still, still)
+        made.c[self.batteries] = reference
         return HourBlocks(
-            program=replace(
-                p,
-                c=c,
-                A=narrow(vstack([wider, rows], format="csr")),
-                row_lower=np.append(p.row_lower, still),
-                row_upper=np.append(p.row_upper, still),
-                lower=np.append(p.lower, lower),
-                upper=np.append(p.upper, upper),
-                integer=np.append(p.integer, free),
-                enforced_lower=np.append(p.enforced_lower, free),
-                enforced_upper=np.append(p.enforced_upper, free),
-                cone_A=csr_array(
-                    (p.cone_A.data, p.cone_A.indices, p.cone_A.indptr),
-                    shape=(p.cone_A.shape[0], n + n_levels),
-                ),
-            ),
+            program=made,
             hours=T,
             n_blocks=T,
             of_column=np.append(self.of_column, np.full(n_levels, -1)),

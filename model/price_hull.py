@@ -389,30 +389,10 @@ class _Rows:
         self.limits.append((np.full(m, lower), np.full(m, upper)))
 
     def attached_to(self, program: Program) -> Program:
-        extra = self.next - self.first
         lower, upper, cost = (np.concatenate(parts) for parts in zip(*self.boxes, strict=True))
         row_lower, row_upper = (np.concatenate(parts) for parts in zip(*self.limits, strict=True))
         row, column, value = (np.concatenate(parts) for parts in zip(*self.entries, strict=True))
-        A, cone_A = program.A, program.cone_A
-        ends = A.nnz + np.cumsum(np.bincount(row, minlength=self.n))
-        # Rows come in their order, so they follow the program's as they are.
-        wider = csr_array(
-            (np.append(A.data, value), np.append(A.indices, column), np.append(A.indptr, ends)),
-            shape=(A.shape[0] + self.n, self.next),
-        )
-        free = np.zeros(extra, dtype=bool)  # every box here follows from the rows
-        return replace(
-            program,
-            c=np.append(program.c, cost),
-            A=wider,
-            row_lower=np.append(program.row_lower, row_lower),
-            row_upper=np.append(program.row_upper, row_upper),
-            lower=np.append(program.lower, lower),
-            upper=np.append(program.upper, upper),
-            integer=np.append(program.integer, free),
-            enforced_lower=np.append(program.enforced_lower, free),
-            enforced_upper=np.append(program.enforced_upper, free),
-            cone_A=csr_array(
-                (cone_A.data, cone_A.indices, cone_A.indptr), shape=(cone_A.shape[0], self.next)
-            ),
-        )
+        # Rows come in their order. Every box here follows from them.
+        starts = np.append(0, np.cumsum(np.bincount(row, minlength=self.n)))
+        rows = csr_array((value, column, starts), shape=(self.n, self.next))
+        return program.extended(cost, lower, upper, rows, row_lower, row_upper)

@@ -138,6 +138,37 @@ class Program:
             objective_map=None,  # type: ignore[arg-type]
         )
 
+    def extended(
+        self,
+        cost: Array,
+        lower: Array,
+        upper: Array,
+        rows: csr_array,
+        row_lower: Array,
+        row_upper: Array,
+    ) -> "Program":
+        """The same program with more columns, in boxes that are redundant, and more rows; ``rows``: of all
+        columns.
+        """
+        A, cone_A, free = self.A, self.cone_A, np.zeros(len(cost), dtype=bool)
+        starts = np.append(A.indptr, A.nnz + rows.indptr[1:])
+        wider = np.append(A.data, rows.data), np.append(A.indices, rows.indices), starts
+        return replace(
+            self,
+            c=np.append(self.c, cost),
+            A=csr_array(wider, shape=(A.shape[0] + rows.shape[0], rows.shape[1])),
+            row_lower=np.append(self.row_lower, row_lower),
+            row_upper=np.append(self.row_upper, row_upper),
+            lower=np.append(self.lower, lower),
+            upper=np.append(self.upper, upper),
+            integer=np.append(self.integer, free),
+            enforced_lower=np.append(self.enforced_lower, free),
+            enforced_upper=np.append(self.enforced_upper, free),
+            cone_A=csr_array(
+                (cone_A.data, cone_A.indices, cone_A.indptr), shape=(cone_A.shape[0], rows.shape[1])
+            ),
+        )
+
     def with_bounds(self, lower: Array, upper: Array) -> "Program":
         """The same program with other boxes, every one of them enforced where it changed but to none."""
         return replace(

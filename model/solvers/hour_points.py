@@ -28,8 +28,8 @@ REACHES = 0.1, 0.2, 0.4, 1.0
 # A load may lie outside its leaf by this much, in p.u., and is drawn in by EDGE, and by as much again as it
 # lies outside up to AGAIN: what solvers leave would put it there again.
 OUTSIDE, EDGE, AGAIN = 2e-8, 1e-8, 2e-6
-# ... and costs this many times its price meanwhile. So many steps draw loads in, so many times as long as it
-# takes; one has helped where no more than this part of what lay outside does.
+# What keeping to a leaf is worth at most, in multiples of the dearest price. So many steps draw loads in, so
+# many times as long as it takes; one has helped where no more than this part of what lay outside does.
 OUTSIDE_COST, RESTORED, MOVE, HELPED = 3.0, 8, 4.0, 0.5
 # A step below this, relative to the batteries' power, is lost in HiGHS's tolerance.
 SHORTEST = 1e-5
