@@ -302,7 +302,7 @@ def test_hours_that_do_what_they_did_are_not_asked_again():
     points.ask = lambda questions: asked.extend(q.hour for q in questions) or right(questions)
     # Nothing is within reach of the first hour, whatever it would save.
     reach = np.array([0.0, *np.ones(len(prices) - 1)])
-    found, _ = points._proposal(prices, first.schedule, first.loads, reach, everywhere(search))
+    found, *_ = points._proposal(prices, first.schedule, first.loads, reach, everywhere(search))
     assert (found[:, :, 0] == 0.0).all()
     other = first.schedule.copy()
     other[0, :, 1] = 0.01 * search.program.upper[points.flows[0, :, 1]]

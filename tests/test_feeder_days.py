@@ -143,16 +143,36 @@ def test_what_a_leaf_costs_is_paid_by_the_load_at_its_host(search):
         np.testing.assert_allclose(after.cost - before.cost, 5.0 * row[columns], atol=1e-9)
 
 
-def test_leaves_that_hold_the_load_back_have_a_price():
-    """Every load a little lower than it would be costs more, and the price says how much."""
+def pressed_in_hours(how, lower):
+    """What leaves cost that hold the loads of some hours back by ``lower``, in p.u.; others do not."""
     search = apart(*compiled(TOYS["tight"]))
     search.idle()
     points, prices = search.points, native_prices(search)
-    seen = points._look(np.zeros(points.flows.shape), prices)
-    edge = np.eye(len(prices[0]))
-    leaves = [Leaf(edge, load - 0.002) for load in seen.loads]
-    points.near(leaves, prices, np.zeros(points.flows.shape), -np.inf, 1e-4, np.inf)
-    assert all((press >= -1e-6).all() for press in points.pressed) and max(map(np.max, points.pressed)) > 1.0
+    rest, edge = np.zeros(points.flows.shape), np.eye(len(prices[0]))
+    seen = points._look(rest, prices)
+    leaves = [Leaf(edge, load - lower.get(t, -1.0)) for t, load in enumerate(seen.loads)]
+    getattr(points, how)(leaves, prices, rest, *(() if how == "look" else (-np.inf, 1e-4, np.inf)))
+    return points.pressed
+
+
+@pytest.mark.parametrize("how", ["look", "better"])
+def test_a_leaf_that_holds_the_load_back_has_a_price(how):
+    """A load a little lower than it would be costs more, and the price says how much."""
+    before, pressed, after = pressed_in_hours(how, {1: 0.002})
+    assert not np.any([before, after]) and (pressed >= -1e-6).all()
+    if how == "look":  # else the hour keeps to the leaf by itself
+        assert (pressed > 1.0).all()
+
+
+@pytest.mark.parametrize("how", ["look", "better"])
+def test_a_leaf_out_of_reach_has_no_price_and_leaves_the_others_theirs(how):
+    """No battery takes a load that far: the penalty would else be what energy is worth in all hours."""
+    before, pressed, out = pressed_in_hours(how, {1: 0.002, 2: 5.0})
+    assert not np.any([before, out])
+    alone = pressed_in_hours("look", {1: 0.002})[1]
+    assert (pressed <= alone + 1e-3).all()
+    if how == "look":
+        np.testing.assert_allclose(pressed, alone, atol=1e-3)
 
 
 def test_without_answers_the_reference_stays(search):

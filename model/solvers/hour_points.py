@@ -6,7 +6,8 @@ the tangents so far (Kelley 1960) near the best one seen, with every load kept i
 """
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 from scipy.sparse import block_array, csr_array, eye_array
@@ -31,6 +32,8 @@ OUTSIDE, EDGE, AGAIN = 2e-8, 1e-8, 2e-6
 # What keeping to a leaf is worth at most, in multiples of the dearest price. So many steps draw loads in, so
 # many times as long as it takes; one has helped where no more than this part of what lay outside does.
 OUTSIDE_COST, RESTORED, MOVE, HELPED = 3.0, 8, 4.0, 0.5
+# Leaves that are missed by this part of what the worst is missed by are out of reach together with it.
+MOSTLY = 0.5
 # A step below this, relative to the batteries' power, is lost in HiGHS's tolerance.
 SHORTEST = 1e-5
 # A step is worth trying while it promises this part of the gap asked for: before binaries are whole, and
@@ -85,6 +88,17 @@ class Held:
     tangents: list[Tangent] = field(default_factory=list)
 
 
+class Proposal(NamedTuple):
+    """The best schedule by the tangents, (2, K, T), what it promises, in $, and of every limit of a leaf its
+    dual, in $ per p.u., and by how much it is missed, in p.u.; zeros where there is no schedule.
+    """
+
+    schedule: Array | None
+    hoped: float
+    duals: Array
+    missed: Array
+
+
 class Points:
     """Makes points of a program from answers of its hours; ``ask`` puts questions to them."""
 
@@ -96,7 +110,7 @@ class Points:
         )
         self.charging = stored_levels(program, blocks.hours, "charging")
         # What the hours answered to the latest point, and what more load costs at the hosts, in $ per p.u.,
-        # for keeping to its leaf: of every hour, by the last proposal.
+        # for keeping to its leaf: of every hour.
         self.answers: list[Answer] = []
         self.pressed: list[Array] = []
         # Of every hour, by prices and limits of the loads.
@@ -158,7 +172,7 @@ class Points:
         flows = np.stack([tangent.schedule for tangent in last], axis=2)
         loads = [tangent.load for tangent in last]
         for reach in REACHES:
-            found, _ = self._proposal(prices, flows, loads, reach, leaves)
+            found = self._proposal(prices, flows, loads, reach, leaves).schedule
             if found is not None:
                 return found
         return None
@@ -201,8 +215,7 @@ class Points:
         seen = self._look(self.one_way(start), prices)
         if seen is None:
             return start
-        self._proposal(prices, seen.schedule, seen.loads, np.inf, leaves)
-        self.answers = seen.answers
+        self._press(leaves, prices, seen)
         return seen.schedule
 
     def better(
@@ -214,10 +227,36 @@ class Points:
         if best is None:
             return start
         best, _ = self._improved(leaves, prices, best, REACH, held, enough, gap, ended)
-        # What leaves cost is told by the tangents alone; limits of reach would take part of it.
-        self._proposal(prices, best.schedule, best.loads, np.inf, leaves)
-        self.answers = best.answers
+        self._press(leaves, prices, best)
         return best.schedule
+
+    def _press(self, leaves: list[Leaf], prices: list[Array], seen: Seen) -> None:
+        """What the hours answered, and what keeping to the leaves costs: by the tangents alone, as limits of
+        reach would take part of it.
+
+        A leaf that no schedule takes its hour's load to has a penalty's price, which says nothing but that,
+        and which batteries carry to all hours. Such hours are asked without it and press nothing: those that
+        miss theirs by most first, as others may miss theirs for them.
+        """
+        self.answers, self.pressed = seen.answers, [np.zeros(len(price)) for price in prices]
+        leaves = list(leaves)
+        while True:
+            found = self._proposal(prices, seen.schedule, seen.loads, np.inf, leaves)
+            worst = float(found.missed.max(initial=0.0))
+            if worst <= OUTSIDE:
+                break
+            of_limit = np.repeat(np.arange(self.n_hours), [len(leaf.h) for leaf in leaves])
+            out = np.unique(of_limit[found.missed >= MOSTLY * worst])
+            questions = [self._held(t, seen.schedule, prices[t], Held()) for t in out]
+            for question, answer in zip(questions, self.ask(questions), strict=True):
+                if answer is not None:
+                    self.learn(question, answer)
+            for t in out:
+                leaves[t] = replace(leaves[t], G=leaves[t].G[:0], h=leaves[t].h[:0])
+        dearest = max(float(np.abs(price).max()) for price in prices)
+        edges = [(t, g) for t, leaf in enumerate(leaves) for g in leaf.G]
+        for (t, g), dual in zip(edges, found.duals, strict=True):
+            self.pressed[t] -= max(dual, -OUTSIDE_COST * dearest / float(np.abs(g).max())) * g
 
     def near(
         self, leaves: list[Leaf], prices: list[Array], start: Array, enough: float, gap: float, ended: float
@@ -256,7 +295,7 @@ class Points:
             there = beyond > OUTSIDE
             there |= np.roll(there, 1)
             reaches = np.where(there, reach, 0.0) if nearby else reach
-            proposal, _ = self._proposal(prices, best.schedule, best.loads, reaches, leaves, held)
+            proposal = self._proposal(prices, best.schedule, best.loads, reaches, leaves, held).schedule
             now = None if proposal is None else self._look(proposal, prices, held, best)
             now = None if now is None else self._whole(now, prices, held)
             if now is None:
@@ -283,7 +322,7 @@ class Points:
             slow = len(values) > LATELY and values[-1 - LATELY] - value <= SLOW * gap * max(abs(value), 1.0)
             if value <= enough or slow or time.monotonic() >= ended:
                 break
-            proposal, hoped = self._proposal(prices, best.schedule, best.loads, reach, leaves, held)
+            proposal, hoped, *_ = self._proposal(prices, best.schedule, best.loads, reach, leaves, held)
             if proposal is None or value - hoped <= promise * gap * max(abs(value), 1.0):
                 break
             now = self._look(proposal, prices, held)
@@ -355,10 +394,8 @@ class Points:
         reach: float | Array,
         leaves: list[Leaf],
         held: list[Held] | None = None,
-    ) -> tuple[Array | None, float]:
-        """The best schedule by the tangents within reach (of all hours or of each) of one with these loads,
-        and what it promises.
-        """
+    ) -> Proposal:
+        """The best schedule by tangents, within reach (of all hours or of each) of one with these loads."""
         _, K, T = near.shape
         n = K * T
         at = np.arange(2 * n).reshape(2, K, T)
@@ -418,21 +455,14 @@ class Points:
                 ]
             ),
         )
-        if found.x is None:
-            return None, -np.inf
-        if found.row_duals is not None:
-            self.pressed = [np.zeros(len(price)) for price in prices]
-            dearest = max(float(np.abs(price).max()) for price in prices)
-            edges = [(t, g) for t, leaf in enumerate(leaves) for g in leaf.G]
-            for (t, g), dual in zip(edges, found.row_duals[len(found.row_duals) - m :], strict=True):
-                # A limit that is missed has the penalty's price, which says nothing but that it is missed.
-                most = OUTSIDE_COST * dearest / float(np.abs(g).max())
-                self.pressed[t] -= max(dual, -most) * g
+        if found.x is None or found.row_duals is None:
+            return Proposal(None, -np.inf, np.zeros(m), np.zeros(m))
         proposal = self.one_way(found.x[: 2 * n].reshape(near.shape))
         # Rounding is no change.
         still = np.broadcast_to(reach == 0.0, T)
         proposal[:, :, still] = near[:, :, still]
-        return proposal, float(found.x[3 * n : 3 * n + T].sum())
+        duals = found.row_duals[len(found.row_duals) - m :]
+        return Proposal(proposal, float(found.x[3 * n : 3 * n + T].sum()), duals, found.x[3 * n + T :])
 
     def _whole(self, seen: Seen, prices: list[Array], held: list[Held]) -> Seen | None:
         """The same with binaries whole: those in conflict join what is ``held``, and their hours are asked
