@@ -80,6 +80,14 @@ class Blocks:
         )
 
     @cached_property
+    def extents(self) -> tuple[Array, Array, Array]:
+        """The largest that the absolute products of every column, row and cone row may sum to."""
+        p = self.program
+        extent = self.products * np.maximum(np.abs(p.lower), np.abs(p.upper))
+        with np.errstate(invalid="ignore", over="ignore"):
+            return extent, abs(p.A) @ extent, abs(p.cone_A) @ extent
+
+    @cached_property
     def position(self) -> Array:
         """Of every column of ``program``: its number in the shared program, -1 for an own column."""
         position = np.full(len(self.of_column), -1)
@@ -150,72 +158,77 @@ def cut_rows(blocks: Blocks, cuts: Cuts) -> tuple[Array, csr_array]:
     ]
     if not all(fits):
         raise ValueError("a cut's dual vectors do not fit its block")
-    p = blocks.program
-    # The largest that a row's sum of absolute products may be.
-    extent = blocks.products * np.maximum(np.abs(p.lower), np.abs(p.upper))
-    with np.errstate(invalid="ignore", over="ignore"):
-        extents = extent, abs(p.A) @ extent, abs(p.cone_A) @ extent
-    # What a cut is computed from is many times what it comes to, so few at a time.
-    firsts = range(0, max(len(cuts.block), 1), TOGETHER)
-    parts = [_cut_rows(blocks, cuts.part(slice(k, k + TOGETHER)), *extents) for k in firsts]
-    sides, coefficients = zip(*parts, strict=True)
-    return np.concatenate(sides), vstack(coefficients, format="csr")
+    order = np.argsort(cuts.block, kind="stable")
+    parts = []
+    for b in np.unique(cuts.block):
+        numbers = order[cuts.block[order] == b]
+        alone = _Alone(blocks, int(b))
+        # What a cut is computed from is many times what it comes to, so few at a time.
+        for k in range(0, len(numbers), TOGETHER):
+            some = numbers[k : k + TOGETHER]
+            parts.append(alone.cuts([cuts.row_duals[n] for n in some], [cuts.cone_duals[n] for n in some]))
+    sides, coefficients = np.zeros(len(order)), csr_array((0, len(blocks.shared) + blocks.n_blocks))
+    sides[order] = np.concatenate([sides[:0], *(side for side, _ in parts)])
+    coefficients = vstack([coefficients, *(own for _, own in parts)], format="csr")
+    return sides, coefficients[np.argsort(order)]
 
 
-def _cut_rows(
-    blocks: Blocks, cuts: Cuts, extent: Array, of_rows: Array, of_cones: Array
-) -> tuple[Array, csr_array]:
-    p, block = blocks.program, cuts.block
-    n_cuts, n = len(block), len(p.c)
-    which = np.array([len(blocks.rows[b]) for b in block], dtype=int)
-    cone_which = np.array([len(blocks.cone_rows[b]) for b in block], dtype=int)
-    rows = _joined([blocks.rows[b] for b in block])
-    cone_rows = _joined([blocks.cone_rows[b] for b in block])
-    y = np.concatenate([np.zeros(0), *cuts.row_duals])
-    z = np.concatenate([np.zeros(0), *cuts.cone_duals])
-    y, z = np.where(np.isfinite(y), y, 0.0), np.where(np.isfinite(z), z, 0.0)
-    y[(y > 0) & np.isinf(p.row_lower[rows])] = 0.0
-    y[(y < 0) & np.isinf(p.row_upper[rows])] = 0.0
-    z = project_to_cones(z, _joined([blocks.cone_dims[b] for b in block]))
-    Y = csr_array((y, rows, _starts(which)), shape=(n_cuts, p.A.shape[0]))
-    Z = csr_array((z, cone_rows, _starts(cone_which)), shape=(n_cuts, p.cone_A.shape[0]))
+class _Alone:
+    """One block by itself: its own columns and the shared ones that it touches, its rows and cone rows."""
 
-    own_cost = np.where(blocks.of_column >= 0, p.c, 0.0)
-    costly = np.flatnonzero(own_cost)
-    cost = csr_array((own_cost[costly], (blocks.of_column[costly], costly)), shape=(blocks.n_blocks, n))[
-        block
-    ]
-    reduced = (cost - Y @ p.A - Z @ p.cone_A).tocoo()
-    k, j, r = reduced.row, reduced.col, reduced.data
-    own = blocks.of_column[j] == block[k]
-    side = np.where(y > 0, p.row_lower[rows], np.where(y < 0, p.row_upper[rows], 0.0))
-    with np.errstate(invalid="ignore", over="ignore"):
-        boxed = np.where(r > 0, r * p.lower[j], r * p.upper[j]) * own
-        terms = [
-            (np.repeat(np.arange(n_cuts), which), y * side),
-            (np.repeat(np.arange(n_cuts), cone_which), -z * p.cone_b[cone_rows]),
-            (k, boxed),
-        ]
-        value, size = np.zeros(n_cuts), np.zeros(n_cuts)
-        for at, term in terms:
-            value += np.bincount(at, term, n_cuts)
-            size += np.bincount(at, np.abs(term), n_cuts)
-        # A computed sum of m products is within m u of the sum of their absolute values (u: unit roundoff).
-        unit = np.finfo(float).eps
-        most = abs(cost) @ extent + abs(Y) @ of_rows + abs(Z) @ of_cones
-        count = which + cone_which + np.bincount(k, minlength=n_cuts) + 4
-        value -= 2 * unit * (most + count * size)
-    value[~np.isfinite(value)] = -np.inf
-    column = blocks.position[j[~own]]
-    eta = len(blocks.shared) + block
-    coefficients = csr_array(
-        (
-            np.concatenate([-r[~own], np.ones(n_cuts)]),
-            (np.concatenate([k[~own], np.arange(n_cuts)]), np.concatenate([column, eta])),
-        ),
-        shape=(n_cuts, len(blocks.shared) + blocks.n_blocks),
-    )
-    return value, coefficients
+    def __init__(self, blocks: Blocks, b: int):
+        p, own = blocks.program, blocks.columns[b]
+        extent, of_rows, of_cones = blocks.extents
+        rows, cone_rows = blocks.rows[b], blocks.cone_rows[b]
+        A, cones = p.A[rows], p.cone_A[cone_rows]
+        touched = np.concatenate([A.indices, cones.indices])
+        shared = np.unique(touched[blocks.of_column[touched] < 0])
+        columns = np.concatenate([own, shared])
+        number = np.empty(len(p.c), dtype=A.indices.dtype)
+        number[columns] = np.arange(len(columns))
+        self.A, self.cones = (
+            csr_array((of.data, number[of.indices], of.indptr), shape=(of.shape[0], len(columns)))
+            for of in (A, cones)
+        )
+        self.cost = np.append(p.c[own], np.zeros(len(shared)))
+        self.lower, self.upper = p.lower[own], p.upper[own]
+        self.row_lower, self.row_upper = p.row_lower[rows], p.row_upper[rows]
+        self.cone_b, self.cone_dims = p.cone_b[cone_rows], blocks.cone_dims[b]
+        self.of_cost = float(np.abs(p.c[own]) @ extent[own])
+        self.of_rows, self.of_cones = of_rows[rows], of_cones[cone_rows]
+        self.stated = np.append(blocks.position[shared], len(blocks.shared) + b)
+        self.width = len(blocks.shared) + blocks.n_blocks
+
+    def cuts(self, row_duals: list[Array], cone_duals: list[Array]) -> tuple[Array, csr_array]:
+        """Right-hand sides and coefficients of the cuts by these dual vectors."""
+        y, z = np.array(row_duals), np.array(cone_duals)
+        y, z = np.where(np.isfinite(y), y, 0.0), np.where(np.isfinite(z), z, 0.0)
+        y[(y > 0) & np.isinf(self.row_lower)] = 0.0
+        y[(y < 0) & np.isinf(self.row_upper)] = 0.0
+        n_cuts, n_own = len(y), len(self.lower)
+        z = project_to_cones(z.ravel(), np.tile(self.cone_dims, n_cuts)).reshape(z.shape)
+        side = np.where(y > 0, self.row_lower, np.where(y < 0, self.row_upper, 0.0))
+        with np.errstate(invalid="ignore", over="ignore"):
+            reduced = self.cost - (self.A.T @ y.T).T - (self.cones.T @ z.T).T
+            r = reduced[:, :n_own]
+            boxed = np.where(r == 0, 0.0, r * np.where(r > 0, self.lower, self.upper))
+            terms = y * side, -z * self.cone_b, boxed
+            value = sum(term.sum(axis=1) for term in terms)
+            size = sum(np.abs(term).sum(axis=1) for term in terms)
+            # A computed sum of m products is within m u of the sum of their absolute values (u: unit
+            # roundoff).
+            unit, count = np.finfo(float).eps, sum(term.shape[1] for term in terms) + 4
+            most = self.of_cost + np.abs(y) @ self.of_rows + np.abs(z) @ self.of_cones
+            value -= 2 * unit * (most + count * size)
+        value[~np.isfinite(value)] = -np.inf
+        on_stated = np.hstack([-reduced[:, n_own:], np.ones((n_cuts, 1))])
+        n = on_stated.shape[1]
+        coefficients = csr_array(
+            (on_stated.ravel(), np.tile(self.stated, n_cuts), n * np.arange(n_cuts + 1)),
+            shape=(n_cuts, self.width),
+        )
+        coefficients.eliminate_zeros()
+        return value, coefficients
 
 
 def with_totals(problem: Problem, program: Program) -> Program:
@@ -330,11 +343,3 @@ def _grouped(label: Array, n: int) -> list[Array]:
     order = np.argsort(label, kind="stable")
     ends = np.searchsorted(label[order], np.arange(n + 1))
     return [order[ends[k] : ends[k + 1]] for k in range(n)]
-
-
-def _starts(sizes: Array) -> Array:
-    return np.concatenate([[0], np.cumsum(sizes)])
-
-
-def _joined(parts: list[Array]) -> Array:
-    return np.concatenate([np.zeros(0, dtype=int), *parts]).astype(int)
