@@ -4,11 +4,8 @@ Bounds and points both come from the hours' programs (``hourly``, ``hour_points`
 of a dask cluster (``workers``).
 """
 
-import ctypes
-import gc
 import time
 from collections.abc import Callable
-from contextlib import suppress
 
 from model import by_hour
 from model.data import InputError
@@ -17,6 +14,7 @@ from model.problem import Problem
 from model.program import Program
 from model.solvers import guided
 from model.solvers.hourly import HourlySearch
+from model.solvers.memory import give_back
 from model.solvers.workers import connected
 
 
@@ -44,7 +42,7 @@ def solve(
         known = None
         if problem.instance.n_adns >= guided.MANY:
             known = guided.guide(problem, gap, ended, connect, progress)
-            _give_back()
+            give_back()
         if known is None:
             search = HourlySearch(problem, program, progress)
         else:
@@ -56,12 +54,5 @@ def solve(
             return Outcome("error", message="no point with batteries at rest was found")
         outcome = search.solve(first, gap, ended)
     del search
-    _give_back()
+    give_back()
     return outcome
-
-
-def _give_back() -> None:
-    """Give back to the system what a search used: it holds itself, and glibc would keep what is free."""
-    gc.collect()
-    with suppress(OSError, AttributeError):  # another C library
-        ctypes.CDLL("libc.so.6").malloc_trim(0)

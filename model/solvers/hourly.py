@@ -29,6 +29,7 @@ from model.solvers.hour_points import Points
 from model.solvers.hour_program import Answer, Question, hours_of
 from model.solvers.leaf_bounds import LeafBounds, Least, Use
 from model.solvers.linear import LinearResult, linear_solver, run, solve_linear
+from model.solvers.memory import give_back
 from model.solvers.price_regions import SHARE, Allowed, Fixed, Known, Search, State
 from model.solvers.storage_prices import StoragePrices
 from model.solvers.workers import Ask, Connect
@@ -170,6 +171,8 @@ class HourlySearch(Search):
         days = Days(self.program, self.blocks)
         told = self.ask_days(days, days.questions(self.points.answers, self.points.pressed))
         worth = days.worth(told)
+        del days, told
+        give_back()
         if worth is None:
             return self.reference
         if not self.of_rows.any() and len(worth):
