@@ -316,8 +316,10 @@ def _extremes(pattern: csr_array, label: Array) -> tuple[Array, Array]:
     row, own = row[own >= 0], own[own >= 0]
     least = np.full(pattern.shape[0], np.iinfo(int).max)
     most = np.full(pattern.shape[0], -1)
-    np.minimum.at(least, row, own)
-    np.maximum.at(most, row, own)
+    first = np.flatnonzero(np.diff(row, prepend=-1))
+    if len(first):
+        least[row[first]] = np.minimum.reduceat(own, first)
+        most[row[first]] = np.maximum.reduceat(own, first)
     return least, most
 
 
