@@ -263,7 +263,7 @@ class Points:
     ) -> tuple[Array, Array | None]:
         """A good schedule near another one, with every load in its leaf, and the point it gives, if any.
 
-        No better one is looked for than of cost ``enough`` ($), nor for a small part of ``gap``, nor after
+        No better one is looked for than of cost ``enough`` ($) with loads in their leaves, nor for a small part of ``gap``, nor after
         ``ended``; whole binaries and loads in their leaves may take longer.
         """
         held = self._kept(leaves)
@@ -320,7 +320,9 @@ class Points:
             value = best.cost
             values.append(value)
             slow = len(values) > LATELY and values[-1 - LATELY] - value <= SLOW * gap * max(abs(value), 1.0)
-            if value <= enough or slow or time.monotonic() >= ended:
+            # The penalty of a load outside may be less than what is enough leaves room for.
+            found = value <= enough and self._beyond(best, leaves).max() <= OUTSIDE
+            if found or slow or time.monotonic() >= ended:
                 break
             proposal, hoped, *_ = self._proposal(prices, best.schedule, best.loads, reach, leaves, held)
             if proposal is None or value - hoped <= promise * gap * max(abs(value), 1.0):
