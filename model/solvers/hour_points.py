@@ -263,8 +263,8 @@ class Points:
     ) -> tuple[Array, Array | None]:
         """A good schedule near another one, with every load in its leaf, and the point it gives, if any.
 
-        No better one is looked for than of cost ``enough`` ($) with loads in their leaves, nor for a small part of ``gap``, nor after
-        ``ended``; whole binaries and loads in their leaves may take longer.
+        With loads in their leaves no better one is looked for than of cost ``enough`` ($), nor for a small
+        part of ``gap``; nor after ``ended``. Whole binaries and loads in their leaves may take longer.
         """
         held = self._kept(leaves)
         best = self._look(self.one_way(start), prices, held)
@@ -320,12 +320,13 @@ class Points:
             value = best.cost
             values.append(value)
             slow = len(values) > LATELY and values[-1 - LATELY] - value <= SLOW * gap * max(abs(value), 1.0)
-            # The penalty of a load outside may be less than what is enough leaves room for.
-            found = value <= enough and self._beyond(best, leaves).max() <= OUTSIDE
-            if found or slow or time.monotonic() >= ended:
+            # Outside its leaf a load costs a penalty, which may be less than what the gap leaves room for.
+            inside = self._beyond(best, leaves).max() <= OUTSIDE
+            if (inside and value <= enough) or slow or time.monotonic() >= ended:
                 break
             proposal, hoped, *_ = self._proposal(prices, best.schedule, best.loads, reach, leaves, held)
-            if proposal is None or value - hoped <= promise * gap * max(abs(value), 1.0):
+            promised = value - hoped > promise * gap * max(abs(value), 1.0)
+            if proposal is None or (inside and not promised):
                 break
             now = self._look(proposal, prices, held)
             if now is None:
