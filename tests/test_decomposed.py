@@ -261,6 +261,24 @@ def test_a_point_near_any_schedule_is_sound_and_no_dearer(search, seed):
     assert len(points.answers) == len(points.pressed) == len(prices) and not np.any(points.pressed)
 
 
+def test_a_cheap_schedule_is_not_enough_while_loads_lie_outside_their_leaves(monkeypatch):
+    """The penalty may be less than the gap leaves room for; steps are made all the same."""
+    monkeypatch.setattr(hour_points, "RESTORED", 0)
+    search = apart(*compiled(TOYS["tight"]))
+    search.idle()
+    points, prices = search.points, native_prices(search)
+    rest, edge = np.zeros(points.flows.shape), np.eye(len(prices[0]))
+    loads = points._look(rest, prices).loads
+    # In the second hour nothing but a battery makes the load less than that.
+    least = points.ask([points._held(1, rest, 1e6 * np.ones(len(prices[1])), Held())])[0].load
+    leaves = [Leaf(edge, least - 0.002 if t == 1 else load + 1.0) for t, load in enumerate(loads)]
+    for enough in (-math.inf, math.inf):
+        schedule, _ = points.near(leaves, prices, rest, enough, 0.5, math.inf)
+        found = points._look(schedule, prices, points._kept(leaves))
+        assert points._beyond(found, leaves).max() <= hour_points.OUTSIDE
+    assert points._beyond(points._look(rest, prices, points._kept(leaves)), leaves).max() > 1e-4
+
+
 def test_beside_whole_binaries_the_schedule_is_improved_again(monkeypatch):
     """From rest, where no step is worth its time until a binary in conflict is whole."""
     search = apart(*compiled(TOYS["congested"]))

@@ -39,8 +39,10 @@ SHORTEST = 1e-5
 # A step is worth trying while it promises this part of the gap asked for: before binaries are whole, and
 # then.
 PROMISE, PROMISE_WHOLE = 0.3, 0.1
-# ... and so many steps together still gave this part of the gap.
+# ... and so many steps together still gave this part of the gap. A gap above COARSE counts as that: by a
+# coarser one steps end with loads outside their leaves.
 LATELY, SLOW = 3, 0.05
+COARSE = 0.002
 
 
 @dataclass(frozen=True)
@@ -315,6 +317,7 @@ class Points:
     ) -> tuple[Seen, float]:
         """A good schedule near another one, and how far from it the last step was to go."""
         promise = PROMISE_WHOLE if any(own.columns for own in held) else PROMISE
+        gap = min(gap, COARSE)
         values = []
         for _ in range(STEPS):
             value = best.cost
