@@ -61,6 +61,17 @@ class Blocks:
         return _grouped(self.of_column, self.n_blocks)
 
     @cached_property
+    def touched(self) -> list[Array]:
+        """The shared columns that the rows and cone rows of every block touch."""
+        found = []
+        for A, owner in (self.program.A, self.of_row), (self.program.cone_A, self.of_cone_row):
+            entries = np.flatnonzero(self.of_column[A.indices] < 0)
+            rows = np.searchsorted(A.indptr, entries, side="right") - 1
+            found.append(np.column_stack([owner[rows], A.indices[entries]]))
+        block, column = np.unique(np.concatenate(found), axis=0).T
+        return [column[block == b] for b in range(self.n_blocks)]
+
+    @cached_property
     def cone_dims(self) -> list[Array]:
         """The cones' dimensions of every block."""
         dims = self.program.cone_dims
@@ -161,7 +172,7 @@ def cut_rows(blocks: Blocks, cuts: Cuts) -> tuple[Array, csr_array]:
     order = np.argsort(cuts.block, kind="stable")
     parts = []
     for b in np.unique(cuts.block):
-        numbers = order[cuts.block[order] == b]
+        numbers = np.flatnonzero(cuts.block == b)
         alone = _Alone(blocks, int(b))
         # What a cut is computed from is many times what it comes to, so few at a time.
         for k in range(0, len(numbers), TOGETHER):
@@ -177,42 +188,32 @@ class _Alone:
     """One block by itself: its own columns and the shared ones that it touches, its rows and cone rows."""
 
     def __init__(self, blocks: Blocks, b: int):
-        p, own = blocks.program, blocks.columns[b]
+        p, rows, cone_rows = blocks.program, blocks.rows[b], blocks.cone_rows[b]
+        shared = blocks.touched[b]
+        columns = np.sort(np.append(blocks.columns[b], shared))
+        self.part = p.part(columns, rows, cone_rows, blocks.cone_dims[b])
+        self.own = blocks.of_column[columns] == b
+        self.cost = np.where(self.own, self.part.c, 0.0)
         extent, of_rows, of_cones = blocks.extents
-        rows, cone_rows = blocks.rows[b], blocks.cone_rows[b]
-        A, cones = p.A[rows], p.cone_A[cone_rows]
-        touched = np.concatenate([A.indices, cones.indices])
-        shared = np.unique(touched[blocks.of_column[touched] < 0])
-        columns = np.concatenate([own, shared])
-        number = np.empty(len(p.c), dtype=A.indices.dtype)
-        number[columns] = np.arange(len(columns))
-        self.A, self.cones = (
-            csr_array((of.data, number[of.indices], of.indptr), shape=(of.shape[0], len(columns)))
-            for of in (A, cones)
-        )
-        self.cost = np.append(p.c[own], np.zeros(len(shared)))
-        self.lower, self.upper = p.lower[own], p.upper[own]
-        self.row_lower, self.row_upper = p.row_lower[rows], p.row_upper[rows]
-        self.cone_b, self.cone_dims = p.cone_b[cone_rows], blocks.cone_dims[b]
-        self.of_cost = float(np.abs(p.c[own]) @ extent[own])
+        self.of_cost = float(np.abs(self.cost) @ extent[columns])
         self.of_rows, self.of_cones = of_rows[rows], of_cones[cone_rows]
         self.stated = np.append(blocks.position[shared], len(blocks.shared) + b)
         self.width = len(blocks.shared) + blocks.n_blocks
 
     def cuts(self, row_duals: list[Array], cone_duals: list[Array]) -> tuple[Array, csr_array]:
         """Right-hand sides and coefficients of the cuts by these dual vectors."""
+        p, own = self.part, self.own
         y, z = np.array(row_duals), np.array(cone_duals)
         y, z = np.where(np.isfinite(y), y, 0.0), np.where(np.isfinite(z), z, 0.0)
-        y[(y > 0) & np.isinf(self.row_lower)] = 0.0
-        y[(y < 0) & np.isinf(self.row_upper)] = 0.0
-        n_cuts, n_own = len(y), len(self.lower)
-        z = project_to_cones(z.ravel(), np.tile(self.cone_dims, n_cuts)).reshape(z.shape)
-        side = np.where(y > 0, self.row_lower, np.where(y < 0, self.row_upper, 0.0))
+        y[(y > 0) & np.isinf(p.row_lower)] = 0.0
+        y[(y < 0) & np.isinf(p.row_upper)] = 0.0
+        z = project_to_cones(z.ravel(), np.tile(p.cone_dims, len(z))).reshape(z.shape)
+        side = np.where(y > 0, p.row_lower, np.where(y < 0, p.row_upper, 0.0))
         with np.errstate(invalid="ignore", over="ignore"):
-            reduced = self.cost - (self.A.T @ y.T).T - (self.cones.T @ z.T).T
-            r = reduced[:, :n_own]
-            boxed = np.where(r == 0, 0.0, r * np.where(r > 0, self.lower, self.upper))
-            terms = y * side, -z * self.cone_b, boxed
+            reduced = self.cost - (p.A.T @ y.T).T - (p.cone_A.T @ z.T).T
+            r = reduced[:, own]
+            boxed = np.where(r == 0, 0.0, r * np.where(r > 0, p.lower[own], p.upper[own]))
+            terms = y * side, -z * p.cone_b, boxed
             value = sum(term.sum(axis=1) for term in terms)
             size = sum(np.abs(term).sum(axis=1) for term in terms)
             # A computed sum of m products is within m u of the sum of their absolute values (u: unit
@@ -221,11 +222,10 @@ class _Alone:
             most = self.of_cost + np.abs(y) @ self.of_rows + np.abs(z) @ self.of_cones
             value -= 2 * unit * (most + count * size)
         value[~np.isfinite(value)] = -np.inf
-        on_stated = np.hstack([-reduced[:, n_own:], np.ones((n_cuts, 1))])
-        n = on_stated.shape[1]
+        on_stated = np.hstack([-reduced[:, ~own], np.ones((len(y), 1))])
+        starts = len(self.stated) * np.arange(len(y) + 1)
         coefficients = csr_array(
-            (on_stated.ravel(), np.tile(self.stated, n_cuts), n * np.arange(n_cuts + 1)),
-            shape=(n_cuts, self.width),
+            (on_stated.ravel(), np.tile(self.stated, len(y)), starts), shape=(len(y), self.width)
         )
         coefficients.eliminate_zeros()
         return value, coefficients
